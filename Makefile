@@ -1,0 +1,61 @@
+# `make demo` and `make test` work on a fresh clone: each first sets up what it needs in .venv. `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PY := .venv/bin/python
+CODE := swarm daemon edge origin player deploy loadtests tests
+PYTEST := -m pytest -n 2 --dist loadscope
+
+.PHONY: help setup packages demo test check lint types unit-3.13 format lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+# Stamps make a second call instant, and a changed lock a new installation.
+.venv/.stamp: requirements/dev.txt
+	@deploy/setup.sh python
+
+.venv-3.13/.stamp: requirements/dev.txt
+	@deploy/setup.sh python-3.13
+
+player/web/vendor/.stamp: package-lock.json
+	@deploy/setup.sh player
+
+setup: .venv/.stamp player/web/vendor/.stamp  ## virtual environment and hls.js; needs no root
+
+packages:
+	@deploy/setup.sh packages
+
+demo: setup  ## a live and an on-demand stream through three edges; DEMO_SECONDS=20 ends by itself
+	@$(PY) -m deploy.demo
+
+test: setup packages  ## every test this machine allows; says what it skipped and why
+	$(PY) $(PYTEST) -m "not alone"
+	$(PY) -m pytest -m alone || [ $$? = 5 ]
+
+check: lint types test unit-3.13  ## what CI runs: lint, types, all tests, unit tests on Python 3.13 too
+
+lint: .venv/.stamp  ## ruff
+	.venv/bin/ruff check $(CODE)
+	.venv/bin/ruff format --check $(CODE)
+
+types: .venv/.stamp  ## mypy, strict
+	.venv/bin/mypy $(CODE)
+
+unit-3.13: .venv-3.13/.stamp
+	@if [ -x .venv-3.13/bin/python ]; then .venv-3.13/bin/python $(PYTEST) tests/unit; fi
+
+format: .venv/.stamp  ## ruff's formatter and its safe fixes
+	.venv/bin/ruff check --fix $(CODE)
+	.venv/bin/ruff format $(CODE)
+
+# The locks hold versions and hashes only: no index address, so that plain pip takes them from any mirror.
+UV_LOCK := .venv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links
+lock: .venv/.stamp  ## remakes requirements/*.txt and package-lock.json
+	$(PY) -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV_LOCK) pyproject.toml -o requirements/run.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV_LOCK) pyproject.toml --extra dev -o requirements/dev.txt
+	npm install --package-lock-only --ignore-scripts --no-audit --no-fund
+
+clean:  ## removes everything that set-up and tests made
+	rm -rf .venv .venv-3.13 node_modules player/web/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
