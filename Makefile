@@ -3,9 +3,12 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 CODE := swarm daemon edge origin player deploy loadtests tests
+HOST ?= http://127.0.0.1:8080
+USERS ?= 100
+FOR ?= 2m
 PYTEST := -m pytest -n 2 --dist loadscope
 
-.PHONY: help setup packages demo test check lint types unit-3.13 format lock clean
+.PHONY: help setup packages demo test check lint types unit-3.13 format lock show load clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -17,10 +20,11 @@ help:  ## this list
 .venv-3.13/.stamp: requirements/dev.txt
 	@deploy/setup.sh python-3.13
 
-player/web/vendor/.stamp: package-lock.json
+player/web/vendor/hls.min.mjs: package-lock.json
 	@deploy/setup.sh player
 
-setup: .venv/.stamp player/web/vendor/.stamp  ## virtual environment and hls.js; needs no root
+setup: .venv/.stamp player/web/vendor/hls.min.mjs  ## virtual environment and hls.js; needs no root
+	@:
 
 packages:
 	@deploy/setup.sh packages
@@ -43,6 +47,13 @@ types: .venv/.stamp  ## mypy, strict
 
 unit-3.13: .venv-3.13/.stamp
 	@if [ -x .venv-3.13/bin/python ]; then .venv-3.13/bin/python $(PYTEST) tests/unit; fi
+
+show: setup packages  ## one promise at full length: make show WHAT=plays-1
+	@[ -n "$(WHAT)" ] || { echo "say what to show, for example: make show WHAT=plays-1" >&2; exit 2; }
+	@$(PY) -m tests.show $(WHAT)
+
+load: setup  ## Locust viewers against a running edge: make load HOST=http://edge-1:8080 USERS=100 FOR=2m
+	.venv/bin/locust -f loadtests/locustfile.py --headless --host $(HOST) --users $(USERS) --spawn-rate 10 --run-time $(FOR)
 
 format: .venv/.stamp  ## ruff's formatter and its safe fixes
 	.venv/bin/ruff check --fix $(CODE)

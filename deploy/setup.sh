@@ -27,7 +27,7 @@ find_python() {
 
 # $1: directory, $2: interpreter. An environment whose interpreter is gone or too old is made anew.
 make_venv() {
-    if ! usable "$1/bin/python"; then
+    if ! usable "$1/bin/python" || ! "$1/bin/python" -m pip --version >/dev/null 2>&1; then
         say "making $1 with $("$2" --version)"
         "$2" -m venv --clear "$1"
     fi
@@ -56,7 +56,6 @@ set_up_player() {
     mkdir -p player/web/vendor
     cp node_modules/hls.js/dist/hls.min.mjs player/web/vendor/hls.min.mjs
     cp node_modules/hls.js/LICENSE player/web/vendor/hls.LICENSE
-    touch player/web/vendor/.stamp
 }
 
 # One line for each missing package: the package, then what goes untested without it.
