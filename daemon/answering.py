@@ -1,0 +1,112 @@
+"""The answerer's side: streams of frames over HTTP, with a WAIT while there is nothing to send."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aiohttp import web
+
+from daemon.peer_auth import HELLO_PATH, SESSION_HEADER, Gatekeeper, Hello, WrongSecret
+from swarm.errors import RemoteError
+from swarm.wire import (
+    FRAMES_TYPE,
+    MESSAGE_TYPE,
+    MOST_ASK_BYTES,
+    Ask,
+    EndFrame,
+    Frame,
+    WaitFrame,
+    decode_ask,
+    decode_message,
+    encode_frame,
+    encode_message,
+    piece_head,
+)
+
+WAIT_EVERY_S = 0.25
+STUCK_S = 20.0  # an asker that takes nothing for so long has gone
+
+_T = TypeVar("_T")
+
+
+class FrameStream:
+    """The answer to one `Ask`."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._response = web.StreamResponse(headers={"Content-Type": FRAMES_TYPE})
+        self.sent_bytes = 0  # of content bodies
+        self.control_bytes = 0
+
+    async def open(self) -> None:
+        await self._response.prepare(self._request)
+
+    async def send(self, frame: Frame) -> None:
+        data = encode_frame(frame)
+        self.control_bytes += len(data)
+        await self._write(data)
+
+    async def send_piece(self, piece: int, data: bytes) -> None:
+        await self._write(piece_head(piece, len(data)) + data)
+        self.sent_bytes += len(data)
+
+    async def waiting(self, doing: "asyncio.Future[_T]") -> _T:
+        """The result of `doing`; meanwhile the asker is told that we live. Cancelled with us."""
+        while True:
+            done, _ = await asyncio.wait((doing,), timeout=WAIT_EVERY_S)
+            if done:
+                return doing.result()
+            await self.send(WaitFrame())
+
+    async def end(self) -> web.StreamResponse:
+        await self.send(EndFrame())
+        await self._response.write_eof()
+        return self._response
+
+    async def _write(self, data: bytes) -> None:
+        async with asyncio.timeout(STUCK_S):
+            await self._response.write(data)
+
+
+async def read_ask(request: web.Request) -> tuple[Ask, bytes]:
+    """The question and its exact bytes. HTTP 400 for nonsense, 413 for too much."""
+    body = await read_body(request)
+    try:
+        return decode_ask(body), body
+    except RemoteError as error:
+        raise web.HTTPBadRequest(text=f"{error}\n") from error
+
+
+async def read_body(request: web.Request, most: int = MOST_ASK_BYTES) -> bytes:
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise web.HTTPRequestEntityTooLarge(max_size=most, actual_size=len(body))
+    return bytes(body)
+
+
+def admit(gatekeeper: Gatekeeper, request: web.Request, body: bytes) -> str:
+    """The node that asks, proved. HTTP 401 otherwise; the reason is for our log, not for strangers."""
+    try:
+        return gatekeeper.admit(request.headers.get(SESSION_HEADER), request.method, request.path, body)
+    except WrongSecret as error:
+        raise web.HTTPUnauthorized(text="the swarm's secret is required\n", reason="Unauthorized") from error
+
+
+def hello_handler(gatekeeper: Gatekeeper) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle_hello(request: web.Request) -> web.Response:
+        try:
+            hello = decode_message(await read_body(request, most=4096), Hello)
+        except RemoteError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from error
+        return message_response(gatekeeper.greet(hello))
+
+    return handle_hello
+
+
+def message_response(message: object) -> web.Response:
+    return web.Response(body=encode_message(message), content_type=MESSAGE_TYPE)  # type: ignore[arg-type]
+
+
+__all__ = ["HELLO_PATH", "FrameStream", "admit", "hello_handler", "message_response", "read_ask", "read_body"]
