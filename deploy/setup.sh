@@ -52,7 +52,7 @@ set_up_player() {
         return
     fi
     say "fetching hls.js"
-    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+    npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >&2
     mkdir -p player/web/vendor
     cp node_modules/hls.js/dist/hls.min.mjs player/web/vendor/hls.min.mjs
     cp node_modules/hls.js/LICENSE player/web/vendor/hls.LICENSE
