@@ -84,7 +84,6 @@ def test_cmcd_and_the_ignored_parameters_leave_the_name(target: str, normalised:
         "/%f0%80%80%af",
         "/%ff",
         "/\udcff",
-        "/\ud800",
         "/%ed%a0%80",
         "/%",
         "/%4",
@@ -99,6 +98,11 @@ def test_cmcd_and_the_ignored_parameters_leave_the_name(target: str, normalised:
 def test_what_names_nothing_here(target: str):
     with pytest.raises(BadPath):
         normalise("default", target)
+
+
+def test_text_that_no_request_line_can_carry_names_nothing():
+    with pytest.raises(BadPath):
+        normalise("default", "/\ud800")
 
 
 def test_a_key_holds_site_path_and_query():
