@@ -1,0 +1,1 @@
+"""The origin: serves a media directory and live ingest, signs what it serves, and runs the tracker."""
