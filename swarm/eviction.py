@@ -1,9 +1,9 @@
 """What to drop when a tier is over its budget: SIEVE, weighed in bytes.
 
 Zhang et al., "SIEVE is Simpler than LRU: an Efficient Turn-Key Eviction Algorithm for Web Caches" (NSDI 2024). Keys
-stand in one queue in the order they came. A hit only marks its key. A hand walks from the oldest to the newest: it takes
-the mark from marked keys, evicts the first unmarked one, and next time goes on from there. A scan of things asked for
-once passes through without displacing what is asked for again.
+stand in one queue in the order they came. A hit only marks its key. A hand walks from the oldest to the newest: it
+takes the mark from marked keys, evicts the first unmarked one, and next time goes on from there. A scan of things asked
+for once passes through without displacing what is asked for again.
 """
 
 from collections.abc import Hashable, Iterator
