@@ -101,7 +101,10 @@ class Reader:
                 raise self._unknown(key, str(name), value, list(fields))
         for name, field in fields.items():
             if field.required and name not in tree:
-                raise ConfigError(f"{self.source}: {_join(key, name)} is required ({_variable_name(_join(key, name))})")
+                missing = _join(key, name)
+                # Below a host name no variable is offered: its dots would be taken for levels.
+                hint = f" ({_variable_name(missing)})" if missing in self.known else ""
+                raise ConfigError(f"{self.source}: {missing} is required{hint}")
         values = {
             str(name): self.read(value, fields[str(name)].type, _join(key, str(name))) for name, value in tree.items()
         }
@@ -140,9 +143,11 @@ class Reader:
         name_type, value_type = get_args(type_)
         read: dict[object, object] = {}
         for name, item in value.items():
-            read[self._read_leaf(name, name_type, _join(key, str(name)))] = self.read(
-                item, value_type, _join(key, str(name))
-            )
+            item_key = _join(key, str(name))
+            normal = self._read_leaf(name, name_type, item_key)
+            if normal in read:
+                raise ConfigError(f"{self.source}: {item_key}: the same name stands here twice")
+            read[normal] = self.read(item, value_type, item_key)
         return read
 
     def _read_list(self, value: object, type_: Any, key: str) -> tuple[object, ...]:
@@ -179,8 +184,10 @@ class Reader:
         key = variable.key if variable is not None else _join(section, name)
         hint = self._nearest(key, section, siblings)
         if variable is not None:
-            hint = _variable_name(hint) if hint else ""
-            return ConfigError(f"unknown variable {variable.name}" + (f" (did you mean {hint}?)" if hint else ""))
+            meant = _variable_name(hint)
+            if hint not in self.known:  # below a host name only the last level is ours to correct
+                meant = variable.name.rpartition("__")[0] + "__" + hint.rpartition(".")[2].upper()
+            return ConfigError(f"unknown variable {variable.name}" + (f" (did you mean {meant}?)" if hint else ""))
         if hint:
             return ConfigError(f"{self.source}: unknown key {key!r} (did you mean {hint!r}?)")
         return ConfigError(f"{self.source}: unknown key {key!r} (known here: {', '.join(siblings)})")
