@@ -92,7 +92,7 @@ class Reader:
     """Fills structs from the tree; keeps the words for its errors."""
 
     source: str
-    known: tuple[str, ...]  # every key path of the configuration; `*` stands for a name of the operator's choosing
+    known: tuple[str, ...]  # every key path of the configuration, see `known_keys`
 
     def read_struct(self, tree: Mapping[object, object], type_: type[msgspec.Struct], key: str) -> msgspec.Struct:
         fields = {field.name: field for field in msgspec.structs.fields(type_)}
@@ -204,15 +204,13 @@ class Reader:
 
 
 def known_keys(type_: type[msgspec.Struct], section: str = "") -> Iterator[str]:
-    """Every key path of a configuration; `*` stands for a name of the operator's choosing."""
+    """Every key path of a configuration but those below a name of the operator's choosing."""
     for field in msgspec.structs.fields(type_):
         key = _join(section, field.name)
         yield key
         for option in _options(field.type):
             if _is_section(option):
                 yield from known_keys(option, key)
-            elif get_origin(option) is dict:
-                yield from known_keys(get_args(option)[1], _join(key, "*"))
 
 
 def _options(type_: Any) -> tuple[Any, ...]:
