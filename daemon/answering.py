@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from daemon.peer_auth import HELLO_PATH, SESSION_HEADER, Gatekeeper, Hello, WrongSecret
+from daemon.peer_auth import SESSION_HEADER, Gatekeeper, Hello, WrongSecret
+from swarm.accounting import Control
 from swarm.errors import RemoteError
 from swarm.wire import (
     FRAMES_TYPE,
@@ -15,6 +16,7 @@ from swarm.wire import (
     Ask,
     EndFrame,
     Frame,
+    PageFrame,
     WaitFrame,
     decode_ask,
     decode_message,
@@ -36,14 +38,18 @@ class FrameStream:
         self._request = request
         self._response = web.StreamResponse(headers={"Content-Type": FRAMES_TYPE})
         self.sent_bytes = 0  # of content bodies
-        self.control_bytes = 0
+        self.control: dict[Control, int] = {Control.POINTER: 0, Control.METAINFO: 0}
+
+    @property
+    def control_bytes(self) -> int:
+        return sum(self.control.values())
 
     async def open(self) -> None:
         await self._response.prepare(self._request)
 
     async def send(self, frame: Frame) -> None:
         data = encode_frame(frame)
-        self.control_bytes += len(data)
+        self.control[Control.METAINFO if isinstance(frame, PageFrame) else Control.POINTER] += len(data)
         await self._write(data)
 
     async def send_piece(self, piece: int, data: bytes) -> None:
@@ -107,6 +113,3 @@ def hello_handler(gatekeeper: Gatekeeper) -> Callable[[web.Request], Awaitable[w
 
 def message_response(message: object) -> web.Response:
     return web.Response(body=encode_message(message), content_type=MESSAGE_TYPE)  # type: ignore[arg-type]
-
-
-__all__ = ["HELLO_PATH", "FrameStream", "admit", "hello_handler", "message_response", "read_ask", "read_body"]

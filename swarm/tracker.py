@@ -52,11 +52,12 @@ class _Entry:
 
 
 class Tracker:
-    """Times are seconds of any monotonic clock, passed in."""
+    """Times are seconds of any monotonic clock, passed in. `generation` starts at the wall clock's milliseconds, so
+    that a tracker that restarts never seems older than the view an edge already has."""
 
-    def __init__(self) -> None:
+    def __init__(self, generation: int = 1) -> None:
         self._entries: dict[str, _Entry] = {}
-        self.generation = 1
+        self.generation = generation
 
     def __repr__(self) -> str:
         alive = sum(entry.state is State.ALIVE for entry in self._entries.values())

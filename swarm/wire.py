@@ -34,7 +34,16 @@ class Why(StrEnum):
     NOT_HELD = "not_held"  # asked as holder, I have them not; `holders` may
     BUSY = "busy"  # overload: `queue_ms` and `holders` say how long, and who else
     ORIGIN = "origin"  # I am home and the origin failed me
-    UNKNOWN = "unknown"  # I do not know this version; ask with its path
+    UNKNOWN = "unknown"  # there is no such version any more: ask what the path means now
+    UNSHARED = "unshared"  # HTTP forbids to share it: each viewer's request goes to the origin by itself
+
+
+class PointerFrame(msgspec.Struct, frozen=True):
+    """`age_ms`: how long ago the pointer was made, by the sender's reckoning; no clock need agree."""
+
+    signed: Signed
+    age_ms: int
+    trust: str = "signed"
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +63,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     onward: int | None = None
     inline_bytes: int = 0
     known_sequence: int | None = None  # answered UNCHANGED instead of the same pointer again
+    pointer: PointerFrame | None = None  # what the asker knows the path to mean: a home need not ask for it again
     have: bytes = b""  # bitmap of the pieces the asker holds: provider records
     role: Role = Role.HOME
     lost: tuple[str, ...] = ()  # edges the asker could not reach: judge homes without them
@@ -76,14 +86,6 @@ class FrameKind(IntEnum):
     REFUSED = 5
     WAIT = 6
     END = 7
-
-
-class PointerFrame(msgspec.Struct, frozen=True):
-    """`age_ms`: how long ago the pointer was made, by the sender's reckoning; no clock need agree."""
-
-    signed: Signed
-    age_ms: int
-    trust: str = "signed"
 
 
 class UnchangedFrame(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""The edge daemon: thin shells around the rules."""

@@ -1,0 +1,414 @@
+"""Fills: getting a version into this edge's cache. One a version, owned by the cache; performs `swarm.ladder`'s plans.
+
+Two plans, two kinds of waiters: the viewers' (any edge, then the origin) and the duty of a home (holders that answer at
+once, then the origin), for which other edges wait. Whatever lands serves both. Verify, then store, then tell.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+
+from daemon.asking import Asker
+from daemon.peer_auth import WrongSecret
+from edge.held import EVERYTHING, Held
+from edge.metrics import EdgeMetrics
+from edge.origins import Origin
+from edge.roster import Roster
+from edge.store import Known, Store
+from swarm import pieces
+from swarm.accounting import Cause, Reason, Source
+from swarm.errors import OriginUnreachable, RemoteError, Unreachable
+from swarm.ladder import ORIGIN, AskEdge, AskOrigin, FetchAsHome, GiveUp, Order, Plan, home_rungs, viewer_rungs
+from swarm.metainfo import CheckSignature, open_page
+from swarm.wire import Ask, Frame, PageFrame, PieceFrame, PointerFrame, RefusedFrame, Why
+
+log = logging.getLogger(__name__)
+
+ORIGIN_ATTEMPTS = 3  # an origin that broke off in the middle of a body is asked for the rest
+
+
+class VersionGone(Exception):
+    """The origin no longer has this version: ask again what the path means."""
+
+
+class Fill:
+    """One version under way."""
+
+    def __init__(self, fills: "Fills", held: Held, known: Known) -> None:
+        self._fills = fills
+        self.held = held
+        self.known = known
+        self.began_at = time.monotonic()
+        size, trust = held.metainfo.size, held.trust
+        roster = fills.roster
+        homes = roster.homes(held.path, size, trust)
+        lost = roster.unusable()
+        otherwise = self._default_reason(roster, homes)
+        self.viewers = Plan(roster.me, viewer_rungs(homes), lost)
+        self.duty = Plan(
+            roster.me,
+            home_rungs(
+                roster.ranked(held.path),
+                roster.previous_homes(held.path, size, trust),
+                check_holders=roster.claim_is_newer_than(held.born),
+                otherwise=otherwise,
+            ),
+            lost,
+        )
+        self._origin_under_way = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.failure: Exception | None = None
+
+    def __repr__(self) -> str:
+        return f"<Fill {self.held!r} viewers: {self.viewers!r} duty: {self.duty!r}>"
+
+    def _default_reason(self, roster: Roster, homes: object) -> Reason:
+        if roster.standalone:
+            return Reason.STANDALONE
+        if self.held.path.url_path.endswith(".m3u8"):
+            return Reason.PLAYLIST
+        before = roster.previous_homes(self.held.path, self.held.metainfo.size, self.held.trust)
+        moved = before and before != homes and roster.claim_is_newer_than(self.held.born)
+        return Reason.REHOMED if moved else Reason.FIRST_COPY
+
+    @property
+    def idle(self) -> bool:
+        return not self._tasks
+
+    @property
+    def from_origin(self) -> int:
+        """Pieces on their way here from the origin: joining them closes no circle."""
+        return self._origin_under_way & ~self.held.have
+
+    # --- what is asked of a fill
+
+    def want(self, want: int) -> None:
+        """A viewer needs these pieces."""
+        self._perform(self.viewers, self.viewers.on_wanted(want & ~self.held.have, self._rot(want)))
+
+    def want_as_home(self, want: int, reason: Reason | None) -> None:
+        """Another edge asked this one as their home."""
+        self._perform(self.duty, self.duty.on_wanted(want & ~self.held.have, self._rot(want) or reason))
+
+    def _rot(self, want: int) -> Reason | None:
+        return Reason.ROT if want & self.held.rotten else None
+
+    def adopt(self, frames: AsyncGenerator[Frame, None], node: str, reason: Reason | None, began: float) -> None:
+        """Pieces follow on a stream that was opened for the pointer; `node` is ORIGIN or an edge."""
+        want = self.held.all_pieces & ~self.held.have
+        self.viewers.on_expected(node, want)
+        if node == ORIGIN:
+            self._origin_under_way |= want
+            self.duty.on_expected(node, want)
+            self._start(self._take_adopted_from_origin(frames, want, reason or Reason.FIRST_COPY, began))
+        else:
+            self._start(self._take_adopted_from_edge(frames, node, want, began))
+
+    # --- orders
+
+    def _perform(self, plan: Plan, orders: list[Order]) -> None:
+        for order in orders:
+            match order:
+                case AskEdge():
+                    self._start(self._ask_edge(plan, order))
+                case FetchAsHome(want, reason):
+                    self._perform(self.duty, self.duty.on_wanted(want & ~self.held.have, reason))
+                case AskOrigin(want, reason):
+                    self._start(self._ask_origin(want, reason))
+                case GiveUp(want):
+                    self._give_up(plan, want)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name=f"fill {self.held.path.target}")
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("fill of %s failed", self.held.path.target, exc_info=error)
+            self._fail(self.held.all_pieces, OriginUnreachable(f"internal error: {error}"))
+        if self.idle:
+            self._fills.on_idle(self)
+
+    def _give_up(self, plan: Plan, want: int) -> None:
+        why = self.failure or OriginUnreachable(f"nobody could supply {self.held.path.target}")
+        for waiter in self.held.waiters:
+            if waiter.for_home == (plan is self.duty):
+                waiter.on_failed(want, why)
+
+    def _fail(self, want: int, why: Exception) -> None:
+        self.failure = why
+        for waiter in self.held.waiters:
+            waiter.on_failed(want, why)
+
+    # --- edges
+
+    async def _ask_edge(self, plan: Plan, order: AskEdge) -> None:
+        peer = self._fills.roster.peer(order.node)
+        if peer is None:
+            self._perform(plan, plan.on_failed(order.node))
+            return
+        pointer = PointerFrame(self.known.signed, round(self.known.age_s(time.monotonic()) * 1000), self.known.trust)
+        ask = Ask(
+            site=self.held.path.site,
+            path=self.held.path.target,
+            version=self.held.version,
+            want=tuple(pieces.spans(order.want)),
+            have=pieces.pack(self.held.have),
+            role=order.role,
+            lost=order.lost,
+            pointer=pointer,
+        )
+        began = time.monotonic()
+        frames = self._fills.asker.ask(peer.address, ask)
+        await self._take_from_edge(plan, frames, order.node, order.want, began)
+
+    async def _take_from_edge(
+        self, plan: Plan, frames: AsyncGenerator[Frame, None], node: str, want: int, began: float
+    ) -> None:
+        fills, now = self._fills, time.monotonic
+        try:
+            await self._take(plan, frames, node, want, None, began)
+        except Unreachable as error:
+            log.warning("peer %s: %s", node, error)
+            fills.roster.health.on_unreachable(node, now())
+            self._perform(plan, plan.on_failed(node))
+        except WrongSecret as error:
+            log.warning("peer %s: %s", node, error)
+            fills.roster.health.on_unreachable(node, now())
+            self._perform(plan, plan.on_failed(node))
+        except RemoteError as error:
+            fills.on_rejected(node, error)
+            self._perform(plan, plan.on_failed(node, rejected=True))
+        else:
+            fills.roster.health.on_good(node)
+            left = plan.expected_from(node) & want
+            if left:
+                self._perform(plan, plan.on_refused(node, left, Why.NOT_HELD))
+
+    # --- the origin
+
+    async def _ask_origin(self, want: int, reason: Reason) -> None:
+        want &= ~self._origin_under_way
+        if not want:
+            return
+        self._origin_under_way |= want
+        try:
+            await self._origin_until_done(want, reason)
+        finally:
+            self._origin_under_way &= ~want
+
+    async def _origin_until_done(self, want: int, reason: Reason) -> None:
+        origin = self._fills.origin_of(self.held.path.site)
+        problem = OriginUnreachable(f"the origin did not send all of {self.held.path.target}")
+        for _ in range(ORIGIN_ATTEMPTS):
+            left = want & ~self.held.have
+            if not left:
+                return
+            ask = Ask(
+                site=self.held.path.site,
+                path=self.held.path.target,
+                version=self.held.version,
+                want=tuple(pieces.spans(left)),
+                reason=reason,
+            )
+            self._fills.metrics.origin_requests[reason] += 1
+            try:
+                await self._take(self.duty, origin.ask(ask), ORIGIN, left, reason, time.monotonic())
+            except OriginUnreachable as error:
+                problem = error
+                if want & ~self.held.have == left:
+                    break
+        self._on_origin_done(want, problem)
+
+    def _on_origin_done(self, want: int, problem: OriginUnreachable) -> None:
+        left = want & ~self.held.have
+        if left:
+            if not isinstance(self.failure, VersionGone):
+                self.failure = problem
+            log.warning("origin: %s", problem)
+            self._origin_under_way &= ~want
+            self._perform(self.duty, self.duty.on_origin_failed(left))
+            self._perform(self.viewers, self.viewers.on_origin_failed(left))
+
+    async def _take_adopted_from_origin(
+        self, frames: AsyncGenerator[Frame, None], want: int, reason: Reason, began: float
+    ) -> None:
+        problem = OriginUnreachable(f"the origin did not send all of {self.held.path.target}")
+        try:
+            await self._take(self.duty, frames, ORIGIN, want, reason, began)
+        except OriginUnreachable as error:
+            problem = error
+        finally:
+            self._origin_under_way &= ~want
+        if self._still_open(problem):
+            return
+        left = self.held.all_pieces & ~self.held.have
+        if left:
+            await self._ask_origin(left, reason)
+
+    async def _take_adopted_from_edge(
+        self, frames: AsyncGenerator[Frame, None], node: str, want: int, began: float
+    ) -> None:
+        await self._take_from_edge(self.viewers, frames, node, want, began)
+        self._still_open(OriginUnreachable(f"{node} did not send all of {self.held.path.target}"))
+
+    def _still_open(self, problem: OriginUnreachable) -> bool:
+        """A stream ended and nobody knows the version's size: what is held of it is a truncated body, never kept."""
+        if self.held.metainfo.piece_count is not None:
+            return False
+        self._fail(EVERYTHING, problem)
+        return True
+
+    # --- frames
+
+    async def _take(
+        self,
+        plan: Plan,
+        frames: AsyncGenerator[Frame, None],
+        node: str,
+        want: int,
+        reason: Reason | None,
+        began: float,
+    ) -> None:
+        """Read one answer to its end. Unreachable, RemoteError, WrongSecret, OriginUnreachable as they come."""
+        source = Source.ORIGIN if node == ORIGIN else Source.PEER
+        metrics = self._fills.metrics
+        first = True
+        try:
+            async for frame in frames:
+                match frame:
+                    case PieceFrame(piece, data):
+                        if first:
+                            metrics.fetch[source].observe(time.monotonic() - began)
+                            first = False
+                        self._count(source, node, len(data), reason)
+                        self._accept(piece, data, node, source, want)
+                        await self._fills.store.room()
+                    case PageFrame(signed):
+                        check = self._fills.check_of(self.held)
+                        self._fills.store.add_page(self.held, open_page(signed, check), signed)
+                        self.held.on_grown()
+                    case RefusedFrame(why):
+                        self._on_refused(plan, node, frame, why)
+                    case _:
+                        pass
+        except RemoteError as error:
+            if node != ORIGIN:
+                raise
+            raise OriginUnreachable(f"origin's answer does not hold together: {error}") from error
+        finally:
+            await frames.aclose()
+
+    def _count(self, source: Source, node: str, size: int, reason: Reason | None) -> None:
+        metrics = self._fills.metrics
+        metrics.fetched_bytes[source] += size
+        if source is Source.ORIGIN:
+            metrics.origin_bytes[reason or Reason.FIRST_COPY] += size
+        else:
+            peer = self._fills.roster.peer(node)
+            if peer is not None and peer.zone != self._fills.roster.zone:
+                metrics.zone_crossing_bytes.value += size
+            self._fills.on_from_peer(node, size)
+
+    def _accept(self, piece: int, data: bytes, node: str, source: Source, want: int) -> None:
+        """Verify, store, tell. The one place where bytes enter the cache."""
+        held = self.held
+        if not want >> piece & 1 and source is Source.PEER and held.metainfo.piece_count is not None:
+            raise RemoteError(f"piece {piece} was not asked for", Cause.UNEXPECTED)
+        if held.have >> piece & 1:
+            return
+        try:
+            held.metainfo.check(piece, data)
+        except KeyError:
+            raise RemoteError(f"piece {piece} came before its page", Cause.UNEXPECTED) from None
+        self._fills.store.put(held, piece, data, source, node or "origin")
+        self.viewers.on_held(piece)
+        self.duty.on_held(piece)
+        if held.complete:
+            self._fills.on_complete(self)
+
+    def _on_refused(self, plan: Plan, node: str, frame: RefusedFrame, why: Why) -> None:
+        if node == ORIGIN:
+            if why is Why.UNKNOWN:
+                self._fail(self.held.all_pieces, VersionGone(self.held.path.target))
+            raise OriginUnreachable(f"origin refused: {why} {frame.detail}".rstrip())
+        refused = frame.wanted() or plan.expected_from(node)
+        self._perform(plan, plan.on_refused(node, refused, why, frame.holders))
+
+
+class Fills:
+    """All fills under way at one edge."""
+
+    def __init__(
+        self,
+        store: Store,
+        roster: Roster,
+        asker: Asker,
+        origins: Mapping[str, Origin],
+        metrics: EdgeMetrics,
+    ) -> None:
+        self.store = store
+        self.roster = roster
+        self.asker = asker
+        self._origins = origins
+        self.metrics = metrics
+        self._under_way: dict[bytes, Fill] = {}
+        self.from_peers: dict[str, int] = {}  # bytes received from each peer, for the picture of the swarm
+        store.busy = lambda held: held.version in self._under_way
+
+    def __repr__(self) -> str:
+        return f"<Fills {list(self._under_way.values())}>"
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def under_way(self, held: Held) -> Fill | None:
+        return self._under_way.get(held.version)
+
+    def join(self, held: Held, known: Known) -> Fill:
+        """The fill of a version: the one under way, or a new one."""
+        fill = self._under_way.get(held.version)
+        if fill is None:
+            fill = self._under_way[held.version] = Fill(self, held, known)
+        return fill
+
+    def origin_of(self, site: str) -> Origin:
+        return self._origins[site]
+
+    def check_of(self, held: Held) -> CheckSignature:
+        return self._origins[held.path.site].check
+
+    def on_from_peer(self, node: str, size: int) -> None:
+        self.from_peers[node] = self.from_peers.get(node, 0) + size
+
+    def on_rejected(self, node: str, error: RemoteError) -> None:
+        """Bad bytes without the sender's signature over them: a broken link, not a liar; a local pause, no ban."""
+        self.metrics.pieces_rejected[error.cause] += 1
+        broken = self.roster.health.on_bad(node, time.monotonic())
+        log.warning("peer %s: %s; a broken link, not a liar%s", node, error, ": pausing it" if broken else "")
+
+    def on_complete(self, fill: Fill) -> None:
+        held = fill.held
+        since = self.roster.swarm_time() - held.born
+        if held.path.url_path.endswith((".m4s", ".ts", ".mp4")) and 0 <= since < 60:
+            self.metrics.live_segment_ready.observe(since)
+
+    def on_idle(self, fill: Fill) -> None:
+        """Nothing is under way any more: what is left was given up, and told to whoever waited."""
+        if self._under_way.get(fill.held.version) is fill:
+            del self._under_way[fill.held.version]
+        held = fill.held
+        held.fresh_from.clear()
+        if held.metainfo.piece_count is None:
+            self.store.forget(held)
+        elif not held.have and not held.waiters:
+            self.store.drop(held)
+
+    async def close(self) -> None:
+        tasks = [task for fill in self._under_way.values() for task in fill._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,130 @@
+"""One version as this edge holds it: which pieces, from whom, and who waits for more."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from swarm import pieces
+from swarm.accounting import Source
+from swarm.metainfo import Metainfo
+from swarm.names import Path
+
+MOST_PROVIDERS = 64  # provider records kept for one version
+
+
+EVERYTHING = -1  # as a bitmap: all pieces there are and ever will be, for a version still open
+
+
+class Waiter:
+    """Somebody who wants pieces as they land: a viewer, or an edge that asked. Wakes on an event, never polls."""
+
+    def __init__(self, wanted: int, *, for_home: bool) -> None:
+        self.wanted = wanted
+        self.for_home = for_home  # waits for this edge's duty as a home, not for a viewer's plan
+        self._ready: deque[int] = deque()
+        self._news = asyncio.Event()
+        self._failure: Exception | None = None
+
+    def on_landed(self, piece: int) -> None:
+        if self.wanted >> piece & 1:
+            self.wanted &= ~(1 << piece)
+            self._ready.append(piece)
+            self._news.set()
+
+    def on_failed(self, want: int, why: Exception) -> None:
+        if self.wanted & want:
+            self._failure = why
+            self._news.set()
+
+    def on_grown(self) -> None:
+        """More is known of an open version: its next pages, or its size."""
+        self._news.set()
+
+    async def changed(self) -> None:
+        """Until something happened since the caller last looked. Raises what made the rest impossible."""
+        if self._failure is None:
+            self._news.clear()
+            await self._news.wait()
+        if self._failure is not None and not self._ready:
+            raise self._failure
+        self._ready.clear()
+
+    async def next(self) -> int:
+        """The next piece that landed. Raises what made the rest impossible, once all that landed has been taken."""
+        while not self._ready:
+            if self._failure is not None:
+                raise self._failure
+            self._news.clear()
+            await self._news.wait()
+        return self._ready.popleft()
+
+
+class Held:
+    """A version in the cache: its metainfo, the pieces held (in memory, on disk or on the way there), its history."""
+
+    def __init__(self, path: Path, metainfo: Metainfo, trust: str, born: float) -> None:
+        self.path = path
+        self.metainfo = metainfo
+        self.trust = trust
+        self.born = born  # wall clock of the origin
+        self.in_memory = 0  # bitmaps
+        self.on_disk = 0
+        self.rotten = 0  # pieces that the disk gave back wrong: fetched again for that reason
+        self.checks: dict[int, int] = {}  # piece on disk -> xxh3, against rot
+        self.providers: dict[str, int] = {}  # provider records: edge -> bitmap, soft
+        self.fetched: dict[str, int] = {}  # where its bytes came from: edge's name, or "origin" -> bytes
+        self.served: dict[Source, int] = dict.fromkeys(Source, 0)
+        self.fresh_from: dict[int, Source] = {}  # pieces that landed lately: from where; for those who waited
+        self.waiters: set[Waiter] = set()
+
+    def __repr__(self) -> str:
+        count = self.metainfo.piece_count
+        return f"<Held {self.path.target!r} {pieces.count(self.have)} of {count or 'open'} pieces>"
+
+    @property
+    def version(self) -> bytes:
+        return self.metainfo.version
+
+    @property
+    def have(self) -> int:
+        return self.in_memory | self.on_disk
+
+    @property
+    def all_pieces(self) -> int:
+        """The bitmap of all pieces known to exist."""
+        return pieces.of_span(0, self.metainfo.known_pieces)
+
+    @property
+    def complete(self) -> bool:
+        count = self.metainfo.piece_count
+        return count is not None and self.have == pieces.of_span(0, count)
+
+    def note_provider(self, node: str, have: int) -> None:
+        """A provider record: this edge holds (or soon will) these pieces."""
+        if node in self.providers or len(self.providers) < MOST_PROVIDERS:
+            self.providers[node] = self.providers.get(node, 0) | have
+
+    def holders_of(self, want: int, but: Iterable[str] = ()) -> list[str]:
+        """Edges known to hold some of these pieces, those with most first."""
+        left_out = set(but)
+        counts = [(pieces.count(have & want), node) for node, have in self.providers.items() if node not in left_out]
+        return [node for count, node in sorted(counts, reverse=True) if count]
+
+    def wait_for(self, want: int, *, for_home: bool = False) -> Waiter:
+        """Pieces of `want` that are held land at once, in rising order; close with `stop_waiting`."""
+        waiter = Waiter(want, for_home=for_home)
+        for piece in pieces.each(want & self.have):
+            waiter.on_landed(piece)
+        self.waiters.add(waiter)
+        return waiter
+
+    def stop_waiting(self, waiter: Waiter) -> None:
+        self.waiters.discard(waiter)
+
+    def on_landed(self, piece: int) -> None:
+        for waiter in self.waiters:
+            waiter.on_landed(piece)
+
+    def on_grown(self) -> None:
+        for waiter in self.waiters:
+            waiter.on_grown()

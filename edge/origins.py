@@ -1,0 +1,313 @@
+"""The origins of this edge's sites, behind one shape: asked with an `Ask`, each answers with frames.
+
+`SignedOrigin` is our origin server. `PlainOrigin` is any HTTP server: what it sends is cut into pieces and vouched for
+with this edge's node key as it arrives (trust `attested`).
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Protocol
+
+import aiohttp
+import msgspec
+
+from daemon.asking import Asker
+from daemon.keys import Signer
+from swarm.accounting import OriginFault
+from swarm.errors import OriginUnreachable, RemoteError, Unreachable
+from swarm.freshness import hls_default, initial_age_s, lifetime
+from swarm.metainfo import (
+    LEAST_PIECE_BYTES,
+    PAGE_CONTEXT,
+    POINTER_CONTEXT,
+    CheckSignature,
+    Page,
+    Pointer,
+    encode,
+    piece_bytes_for,
+    pieces_per_page,
+)
+from swarm.names import Path, version_id
+from swarm.wire import (
+    Ask,
+    EndFrame,
+    Frame,
+    PageFrame,
+    PieceFrame,
+    PointerFrame,
+    RefusedFrame,
+    Why,
+)
+
+SILENCE_S = 10.0  # our origin says WAIT while it works; a foreign one may think so long before its first byte
+CONNECT_S = 3.0
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}
+    | {"transfer-encoding", "upgrade", "age", "date", "content-length"}
+)
+
+
+class Origin(Protocol):
+    """One site's origin. `ask` raises OriginUnreachable, before the first frame or in the middle."""
+
+    trust: str
+    check: CheckSignature
+    inline_bytes: int  # up to which size a body follows its pointer at once
+
+    def ask(self, ask: Ask) -> AsyncGenerator[Frame, None]: ...
+
+
+Failed = Callable[[OriginFault], None]
+
+
+class SignedOrigin:
+    """Our origin server, or several of them in order of preference."""
+
+    trust = "signed"
+
+    def __init__(
+        self, urls: Sequence[str], check: CheckSignature, asker: Asker, inline_bytes: int, on_fault: Failed
+    ) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
+        self.check = check
+        self._asker = asker
+        self.inline_bytes = inline_bytes
+        self._on_fault = on_fault
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[Frame, None]:
+        """The first origin that answers; what breaks off in the middle is the caller's to ask for again."""
+        problem: Exception | None = None
+        for url in self._urls:
+            begun = False
+            try:
+                async for frame in self._asker.ask(url, ask, silence_s=SILENCE_S):
+                    begun = True
+                    yield frame
+            except (Unreachable, RemoteError) as error:
+                self._on_fault(OriginFault.BROKEN if begun else OriginFault.UNREACHABLE)
+                problem = error
+                if begun:
+                    break
+            else:
+                return
+        silent = isinstance(problem, Unreachable) and "silent" in str(problem)
+        raise OriginUnreachable(f"origin: {problem}", timed_out=silent) from problem
+
+
+class PlainOrigin:
+    """A foreign HTTP server. One GET streams the whole object, once, whatever pieces are asked for."""
+
+    trust = "attested"
+    inline_bytes = 1 << 62
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        check: CheckSignature,
+        signer: Signer,
+        swarm_time: Callable[[], float],
+        on_fault: Failed,
+    ) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
+        self.check = check
+        self._signer = signer
+        self._swarm_time = swarm_time
+        self._on_fault = on_fault
+        self._sequence = 0  # rises for every pointer made here, so for every path
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S),
+            auto_decompress=False,
+            skip_auto_headers=("Accept-Encoding", "User-Agent"),
+        )
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def request(
+        self, method: str, target: str, headers: dict[str, str], body: object = None
+    ) -> aiohttp.ClientResponse:
+        """The first origin that answers at all. OriginUnreachable if none does."""
+        problem: Exception | None = None
+        for url in self._urls:
+            try:
+                return await self._http.request(method, url + target, headers=headers, data=body, allow_redirects=False)
+            except TimeoutError as error:
+                self._on_fault(OriginFault.TIMEOUT)
+                problem = OriginUnreachable(f"origin {url} was silent", timed_out=True)
+                problem.__cause__ = error
+            except (aiohttp.ClientError, OSError) as error:
+                self._on_fault(OriginFault.UNREACHABLE)
+                problem = OriginUnreachable(f"origin {url}: {error}")
+                problem.__cause__ = error
+        raise problem or OriginUnreachable("no origin")
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[Frame, None]:
+        """One GET, conditional if the asker knows a pointer: pointer, pages and pieces as they arrive."""
+        path = Path(ask.site, *_split(ask.path))
+        known = _own_pointer(ask.pointer) if ask.version is None else None
+        async with await self.request("GET", path.target, _conditional(known, ask)) as response:
+            if response.status >= 500:
+                self._on_fault(OriginFault.STATUS)
+                raise OriginUnreachable(f"origin answered {response.status}")
+            pointer = self._pointer(path, response, known)
+            if pointer is None:
+                yield RefusedFrame(Why.UNSHARED)
+            elif ask.version is not None and pointer.version != ask.version:
+                yield RefusedFrame(Why.UNKNOWN, detail="the origin's object has changed")
+            else:
+                if ask.version is None:
+                    age_ms = round((self._swarm_time() - pointer.made) * 1000)
+                    signed = self._signer.sign(POINTER_CONTEXT, encode(pointer))
+                    yield PointerFrame(signed, max(0, age_ms), self.trust)
+                if response.status != HTTPStatus.NOT_MODIFIED:
+                    async for frame in self._body(pointer, response):
+                        yield frame
+            yield EndFrame()
+
+    def _pointer(self, path: Path, response: aiohttp.ClientResponse, known: Pointer | None) -> Pointer | None:
+        """The pointer these headers make; None where HTTP forbids to share the response."""
+        if known is not None and response.status == HTTPStatus.NOT_MODIFIED:
+            return self._made(path, _updated(known, tuple(response.headers.items())), known)
+        now = self._swarm_time()
+        size = response.content_length
+        bare = Pointer(
+            site=path.site,
+            path=path.target,
+            version=version_id(path.key, "", _validator(response, now), size or 0),
+            status=response.status,
+            headers=(),
+            sequence=0,
+            made=now,
+            expires=now,
+            born=_born(response, now),
+            size=size,
+            piece_bytes=piece_bytes_for(size),
+        )
+        return None if "Set-Cookie" in response.headers else self._made(path, tuple(response.headers.items()), bare)
+
+    def _made(self, path: Path, headers: tuple[tuple[str, str], ...], bare: Pointer) -> Pointer | None:
+        """The pointer with the lifetime its headers state, or the profile's where they are silent."""
+        now = self._swarm_time()
+        life = lifetime(bare.status, headers, received_at=now)
+        if not life.explicit:
+            life = hls_default(path.url_path, bare.status) or life
+        if not life.storable:
+            return None
+        self._sequence = max(self._sequence + 1, int(now * 1000))
+        made = now - initial_age_s(headers, 0.0)
+        return msgspec.structs.replace(
+            bare,
+            headers=tuple((name, value) for name, value in headers if name.lower() not in HOP_BY_HOP),
+            sequence=self._sequence,
+            made=made,
+            expires=made + life.ttl_s,
+        )
+
+    async def _body(self, pointer: Pointer, response: aiohttp.ClientResponse) -> AsyncGenerator[Frame, None]:
+        """The body as pages of whole pieces, each signed as soon as its bytes are there. Never a truncated one."""
+        assert pointer.version is not None
+        cutter = _Cutter(pointer.version, pointer.piece_bytes, self._signer)
+        try:
+            async for chunk in response.content.iter_any():
+                for frame in cutter.feed(chunk):
+                    yield frame
+        except TimeoutError as error:
+            self._on_fault(OriginFault.TIMEOUT)
+            raise OriginUnreachable("origin fell silent in the middle of a body", timed_out=True) from error
+        except (aiohttp.ClientError, OSError) as error:
+            self._on_fault(OriginFault.BROKEN)
+            raise OriginUnreachable(f"origin broke off: {error}") from error
+        for frame in cutter.finish():
+            yield frame
+
+
+class _Cutter:
+    """Bytes in any chunking -> signed pages, each followed by its pieces."""
+
+    def __init__(self, version: bytes, piece_bytes: int, signer: Signer) -> None:
+        self._version = version
+        self._piece_bytes = piece_bytes or LEAST_PIECE_BYTES
+        self._signer = signer
+        self._buffer = bytearray()
+        self._offset = 0
+        self._piece = 0
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        self._buffer += chunk
+        whole = len(self._buffer) // self._piece_bytes
+        most = pieces_per_page(self._piece_bytes)
+        frames: list[Frame] = []
+        while whole:
+            taken = min(whole, most)
+            frames += self._page(taken * self._piece_bytes, None)
+            whole -= taken
+        return frames
+
+    def finish(self) -> list[Frame]:
+        return self._page(len(self._buffer), self._offset + len(self._buffer))
+
+    def _page(self, length: int, size: int | None) -> list[Frame]:
+        data = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        cut = [data[at : at + self._piece_bytes] for at in range(0, length, self._piece_bytes)]
+        page = Page(
+            version=self._version,
+            first_piece=self._piece,
+            offset=self._offset,
+            length=length,
+            piece_bytes=self._piece_bytes,
+            digests=b"".join(hashlib.sha256(piece).digest() for piece in cut),
+            size=size,
+        )
+        frames: list[Frame] = [PageFrame(self._signer.sign(PAGE_CONTEXT, encode(page)))]
+        frames += [PieceFrame(self._piece + at, piece) for at, piece in enumerate(cut)]
+        self._piece += len(cut)
+        self._offset += length
+        return frames
+
+
+def _split(target: str) -> tuple[str, str]:
+    url_path, _, query = target.partition("?")
+    return url_path, query
+
+
+def _validator(response: aiohttp.ClientResponse, now: float) -> str:
+    """What tells this version from the next: a strong ETag, else Last-Modified and length, else the moment."""
+    etag = response.headers.get("ETag", "")
+    if etag and not etag.startswith("W/"):
+        return etag
+    modified = response.headers.get("Last-Modified")
+    if modified and response.content_length is not None:
+        return f"{modified} {etag}"
+    return f"generation {now:.6f}"
+
+
+def _born(response: aiohttp.ClientResponse, now: float) -> float:
+    try:
+        return parsedate_to_datetime(response.headers["Last-Modified"]).timestamp()
+    except (KeyError, ValueError):
+        return now
+
+
+def _own_pointer(frame: PointerFrame | None) -> Pointer | None:
+    """What this edge already knows, as it passed it in: no need to verify it again."""
+    return None if frame is None else msgspec.msgpack.decode(frame.signed.body, type=Pointer)
+
+
+def _conditional(known: Pointer | None, ask: Ask) -> dict[str, str]:
+    """Request headers: why we ask, and the validators of what we hold (RFC 9110 section 13)."""
+    headers = {"Starling-Reason": str(ask.reason or "")}
+    if known is not None and known.version is not None:
+        for stored, sent in (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since")):
+            if value := known.header(stored):
+                headers[sent] = value
+    return headers
+
+
+def _updated(known: Pointer, fresh: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """A 304's headers replace the stored ones of the same name (RFC 9111 section 3.2)."""
+    names = {name.lower() for name, _ in fresh}
+    return tuple((name, value) for name, value in known.headers if name.lower() not in names) + fresh

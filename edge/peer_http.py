@@ -1,0 +1,264 @@
+"""What other edges ask of this one: pointers, and pieces as they land (DESIGN 4: no waiting in circles).
+
+Asked as home, this edge sends what it has, else fetches it from the origin; asked as holder, only what it has or is
+already receiving from the origin. What is not its to fetch it refuses at once, naming whom it would ask.
+"""
+
+import asyncio
+import logging
+
+from aiohttp import web
+
+from daemon.answering import FrameStream, admit, hello_handler, read_ask
+from daemon.asking import ASK_PATH
+from daemon.peer_auth import HELLO_PATH, Gatekeeper
+from edge.fills import Fills, VersionGone
+from edge.held import EVERYTHING, Held, Waiter
+from edge.metrics import EdgeMetrics
+from edge.resolver import Resolver, Unshared
+from edge.roster import Roster
+from edge.store import Known, Store
+from swarm import pieces
+from swarm.accounting import Reason, Role
+from swarm.errors import OriginUnreachable, RemoteError
+from swarm.ladder import judge
+from swarm.names import BadPath, Path, normalise
+from swarm.wire import Ask, PageFrame, PointerFrame, RefusedFrame, UnchangedFrame, Why
+
+log = logging.getLogger(__name__)
+
+NAMED = 3  # holders named in a refusal
+READ_AHEAD_BYTES = 1 << 20
+
+
+class PeerHttp:
+    """The handlers of the peer port."""
+
+    def __init__(
+        self,
+        gatekeeper: Gatekeeper,
+        roster: Roster,
+        store: Store,
+        fills: Fills,
+        resolver: Resolver,
+        sites: frozenset[str],
+        metrics: EdgeMetrics,
+    ) -> None:
+        self._gatekeeper = gatekeeper
+        self._roster = roster
+        self._store = store
+        self._fills = fills
+        self._resolver = resolver
+        self._sites = sites
+        self._metrics = metrics
+        self.to_peers: dict[str, int] = {}  # bytes sent to each peer, for the picture of the swarm
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post(HELLO_PATH, hello_handler(self._gatekeeper))
+        app.router.add_post(ASK_PATH, self.handle_ask)
+        return app
+
+    async def handle_ask(self, request: web.Request) -> web.StreamResponse:
+        ask, body = await read_ask(request)
+        asker = admit(self._gatekeeper, request, body)
+        path = self._path(ask)
+        stream = FrameStream(request)
+        await stream.open()
+        try:
+            if ask.version is None:
+                await self._answer_path(stream, path, ask, asker)
+            else:
+                await self._answer_pieces(stream, path, ask, asker)
+            return await stream.end()
+        finally:
+            self._count(stream, asker, ask.role)
+
+    def _path(self, ask: Ask) -> Path:
+        """HTTP 400 unless the path is spelt as this edge would: two spellings must not become two entries."""
+        try:
+            path = normalise(ask.site, ask.path)
+        except BadPath as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from error
+        if path.site not in self._sites or path.target != ask.path:
+            raise web.HTTPBadRequest(text="no such site, or a path not in its normal form\n")
+        return path
+
+    def _count(self, stream: FrameStream, asker: str, role: Role) -> None:
+        self._metrics.peer_sent_bytes[role] += stream.sent_bytes
+        self.to_peers[asker] = self.to_peers.get(asker, 0) + stream.sent_bytes
+        for kind, size in stream.control.items():
+            self._metrics.control_bytes[kind] += size
+
+    # --- what a path means
+
+    async def _answer_path(self, stream: FrameStream, path: Path, ask: Ask, asker: str) -> None:
+        known = await self._pointer(stream, path, ask)
+        if known is None:
+            return
+        loop_now = asyncio.get_running_loop().time()
+        age_ms = round(known.age_s(loop_now) * 1000)
+        if ask.known_sequence is not None and ask.known_sequence >= known.pointer.sequence:
+            await stream.send(UnchangedFrame(age_ms))
+            return
+        await stream.send(PointerFrame(known.signed, age_ms, known.trust))
+        size = known.pointer.size
+        if known.pointer.version is None or (size is not None and size > ask.inline_bytes):
+            return
+        held = self._store.hold(path, known.pointer, known.trust)
+        await self._send_all(stream, held, known, ask, asker)
+
+    async def _pointer(self, stream: FrameStream, path: Path, ask: Ask) -> Known | None:
+        """What the path means, or None after a refusal was sent."""
+        if ask.role is Role.HOLDER:
+            known = self._store.known(path)
+            if known is None:
+                await stream.send(RefusedFrame(Why.NOT_HELD))
+            return known
+        ranked = self._roster.ranked(path)
+        first = next((edge.node for edge in ranked if edge.node not in ask.lost or edge.node == self._roster.me), None)
+        if first != self._roster.me:
+            await stream.send(RefusedFrame(Why.NOT_HOME, holders=(first,) if first else ()))
+            return None
+        try:
+            return await stream.waiting(asyncio.ensure_future(self._resolver.resolve_as_home(path)))
+        except OriginUnreachable as error:
+            await stream.send(RefusedFrame(Why.ORIGIN, detail=str(error)))
+        except Unshared:
+            await stream.send(RefusedFrame(Why.UNSHARED))
+        return None
+
+    async def _send_all(self, stream: FrameStream, held: Held, known: Known, ask: Ask, asker: str) -> None:
+        """A whole body behind its pointer: its pieces in order, while it may still be growing."""
+        fill = self._fills.under_way(held)
+        if fill is None and not held.complete:
+            fill = self._fills.join(held, known)
+        told: set[int] = set()
+        waiter = held.wait_for(EVERYTHING, for_home=True)
+        piece = 0
+        try:
+            if fill is not None and ask.role is not Role.HOLDER:
+                fill.want_as_home(held.all_pieces, None)
+            while (count := held.metainfo.piece_count) is None or piece < count:
+                if held.have >> piece & 1:
+                    await self._send_piece(stream, held, piece, told)
+                    piece += 1
+                elif ask.role is Role.HOLDER:
+                    await stream.send(RefusedFrame(Why.NOT_HELD))
+                    return
+                else:
+                    await stream.waiting(asyncio.ensure_future(waiter.changed()))
+            await self._send_page_at_end(stream, held, told)
+        except (OriginUnreachable, VersionGone) as error:
+            await stream.send(RefusedFrame(Why.ORIGIN, detail=str(error)))
+        finally:
+            held.stop_waiting(waiter)
+        held.note_provider(asker, held.all_pieces)
+
+    async def _send_page_at_end(self, stream: FrameStream, held: Held, told: set[int]) -> None:
+        """The page that states the size may hold no piece of its own."""
+        for page, signed in held.metainfo.pages():
+            if page.size is not None and page.first_piece not in told:
+                await stream.send(PageFrame(signed))
+
+    # --- pieces
+
+    async def _answer_pieces(self, stream: FrameStream, path: Path, ask: Ask, asker: str) -> None:
+        held = self._held(path, ask)
+        if held is None:
+            await stream.send(RefusedFrame(Why.UNKNOWN, want=ask.want))
+            return
+        want = ask.wanted()
+        held.note_provider(asker, pieces.unpack(ask.have))
+        mine = want & held.have
+        fetch = self._to_fetch(held, ask, want & ~mine)
+        await self._refuse(stream, held, ask, want & ~mine & ~fetch, asker)
+        waiter = held.wait_for(mine | fetch, for_home=True)
+        try:
+            if fetch and ask.role is not Role.HOLDER:
+                known = self._store.known(path)
+                assert known is not None
+                self._fills.join(held, known).want_as_home(fetch, Reason.HOME_LOST if ask.lost else None)
+            await self._send_landing(stream, held, waiter, mine | fetch)
+        finally:
+            held.stop_waiting(waiter)
+        held.note_provider(asker, want)
+
+    def _held(self, path: Path, ask: Ask) -> Held | None:
+        """The version asked for; the asker's pointer makes it known to a home that never heard of it."""
+        assert ask.version is not None
+        held = self._store.held(ask.version)
+        known = self._store.known(path)
+        if ask.pointer is not None and (held is None or known is None):
+            try:
+                known = self._resolver.learn(path, ask.pointer)
+            except RemoteError as error:
+                log.warning("a pointer that came with a question: %s", error)
+        if held is None and known is not None and known.pointer.version == ask.version and ask.role is not Role.HOLDER:
+            held = self._store.hold(path, known.pointer, known.trust)
+        return held
+
+    def _to_fetch(self, held: Held, ask: Ask, missing: int) -> int:
+        """Of what is missing here, what this edge sees to: its share as home, or what is already on its way to it."""
+        if ask.role is Role.HOLDER:
+            fill = self._fills.under_way(held)
+            return missing & fill.from_origin if fill else 0
+        homes = self._roster.homes(held.path, held.metainfo.size, held.trust)
+        known = self._store.known(held.path)
+        if known is None or known.pointer.version != held.version:
+            return 0
+        me = self._roster.me
+        return pieces.of(piece for piece in pieces.each(missing) if judge(piece, homes, me, ask.lost) == me)
+
+    async def _refuse(self, stream: FrameStream, held: Held, ask: Ask, want: int, asker: str) -> None:
+        """Refusal is routing: who holds these, or whom this edge would ask as home."""
+        if not want:
+            return
+        known_holders = held.holders_of(want, but=(asker, *ask.lost))[:NAMED]
+        if ask.role is Role.HOLDER:
+            await stream.send(RefusedFrame(Why.NOT_HELD, tuple(pieces.spans(want)), tuple(known_holders)))
+            return
+        homes = self._roster.homes(held.path, held.metainfo.size, held.trust)
+        by_home: dict[str, int] = {}
+        for piece in pieces.each(want):
+            home = judge(piece, homes, self._roster.me, ask.lost) or ""
+            by_home[home] = by_home.get(home, 0) | 1 << piece
+        for home, bitmap in by_home.items():
+            named = (home,) if home and home != self._roster.me else ()
+            await stream.send(RefusedFrame(Why.NOT_HOME, tuple(pieces.spans(bitmap)), named))
+
+    async def _send_landing(self, stream: FrameStream, held: Held, waiter: Waiter, want: int) -> None:
+        """Each piece as it lands. What can no longer be had is refused."""
+        told: set[int] = set()
+        left = want
+        while left:
+            try:
+                piece = await stream.waiting(asyncio.ensure_future(waiter.next()))
+            except (OriginUnreachable, VersionGone) as error:
+                why = Why.UNKNOWN if isinstance(error, VersionGone) else Why.ORIGIN
+                await stream.send(RefusedFrame(why, tuple(pieces.spans(left)), detail=str(error)))
+                return
+            if await self._send_piece(stream, held, piece, told):
+                left &= ~(1 << piece)
+            else:
+                await stream.send(RefusedFrame(Why.NOT_HELD, ((piece, piece + 1),)))
+                left &= ~(1 << piece)
+
+    async def _send_piece(self, stream: FrameStream, held: Held, piece: int, told: set[int]) -> bool:
+        """A piece behind the page that covers it; False if it was evicted or rotten meanwhile."""
+        data = self._store.peek(held, piece)
+        if data is None:
+            data = (await self._store.load(held, self._next_on_disk(held, piece))).get(piece)
+            if data is None:
+                return False
+        page = held.metainfo.signed_page_of(piece)
+        if page is not None and page[0] not in told:
+            told.add(page[0])
+            await stream.send(PageFrame(page[1]))
+        await stream.send_piece(piece, data)
+        return True
+
+    def _next_on_disk(self, held: Held, piece: int) -> list[int]:
+        """This piece and its neighbours on disk, up to 1 MiB: one read for all."""
+        most = max(1, READ_AHEAD_BYTES // held.metainfo.piece_bytes)
+        return [number for number in range(piece, piece + most) if held.on_disk & ~held.in_memory & 1 << number]

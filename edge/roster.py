@@ -1,0 +1,163 @@
+"""Who is in the swarm, as this edge sees it: its view, its homes, its clock's offset; and the file of the last view."""
+
+import logging
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path as FilePath
+
+import msgspec
+
+from daemon.keys import Signer, checker, verify
+from swarm.accounting import PeerState
+from swarm.errors import RemoteError
+from swarm.health import Health, Link
+from swarm.members import ANNOUNCEMENT_CONTEXT, Member, Peer, State, View, peer_of
+from swarm.names import Path
+from swarm.placement import Edge, home_set, homes_for
+
+log = logging.getLogger(__name__)
+
+CLAIM_SLACK_S = 5.0  # clocks may differ by so much when a version's birth is held against our claim to it
+PLACED_PATHS = 65_536
+
+
+class Roster:
+    """The view and what follows from it. With no swarm, this edge is home for everything."""
+
+    def __init__(self, me: str, zone: str, signer: Signer, *, in_swarm: bool) -> None:
+        self.me = me
+        self.zone = zone
+        self.signer = signer
+        self.in_swarm = in_swarm
+        self.view = View()
+        self.health = Health()
+        self.offset_s: float | None = None  # swarm's clock minus ours
+        self.refused = False  # the tracker does not accept our secret, or we not its
+        self.claim_at = 0.0  # swarm's clock: since when this edge's homes are what they are
+        self._edges: tuple[Edge, ...] = ()
+        self._previous: tuple[Edge, ...] = ()
+        self.check = checker(self._key_of)
+        self._ranked = lru_cache(maxsize=PLACED_PATHS)(self._rank)
+
+    def __repr__(self) -> str:
+        return f"<Roster of {self.me}: {len(self._edges)} edges, {len(self.view.peers)} members>"
+
+    @property
+    def standalone(self) -> bool:
+        return not self.in_swarm or self.refused
+
+    def swarm_time(self) -> float:
+        """The wall clock of the swarm: ours, corrected by the offset measured at each announcement."""
+        return time.time() + (self.offset_s or 0.0)
+
+    def _key_of(self, node: str) -> bytes | None:
+        if node == self.me:
+            return self.signer.public
+        peer = self.view.peers.get(node)
+        return peer.key if peer else None
+
+    def peer(self, node: str) -> Peer | None:
+        return self.view.peers.get(node) if node != self.me else None
+
+    def others(self) -> list[Peer]:
+        return [peer for node, peer in self.view.peers.items() if node != self.me]
+
+    # --- homes
+
+    def _rank(self, key: str, edges: tuple[Edge, ...]) -> tuple[Edge, ...]:
+        return home_set(key, edges)
+
+    def ranked(self, path: Path) -> tuple[Edge, ...]:
+        """All homes of a path, best first: the first is asked what the path means."""
+        return self._ranked(path.key, self._edges or (Edge(self.me),))
+
+    def homes(self, path: Path, size: int | None, trust: str) -> tuple[Edge, ...]:
+        """The homes of a version. A foreign origin's object has one: it is streamed whole, once."""
+        ranked = self.ranked(path)
+        return ranked[:1] if trust != "signed" or len(homes_for(path.key, ranked, size)) == 1 else ranked
+
+    def previous_homes(self, path: Path, size: int | None, trust: str) -> tuple[Edge, ...]:
+        """The homes by the view before the present one; empty if this is the first."""
+        if not self._previous:
+            return ()
+        ranked = self._ranked(path.key, self._previous)
+        return ranked[:1] if trust != "signed" or len(homes_for(path.key, ranked, size)) == 1 else ranked
+
+    def claim_is_newer_than(self, born: float) -> bool:
+        """Others may hold what was born before this edge's homes became what they are."""
+        return not self.standalone and len(self.view.peers) > 1 and born < self.claim_at + CLAIM_SLACK_S
+
+    # --- the view
+
+    def take_view(self, generation: int, members: Sequence[Member]) -> None:
+        """A view arrived from the tracker (or the file). Members whose announcement does not verify are left out."""
+        peers = {}
+        for member in members:
+            try:
+                peer = peer_of(member)
+                verify(peer.key, ANNOUNCEMENT_CONTEXT, member.signed)
+            except RemoteError as error:
+                log.warning("left a member out of the view: %s", error)
+                continue
+            peers[peer.node] = peer
+        self._tell_changes(peers)
+        self.view = View(generation, peers)
+        edges = self.view.edges()
+        if edges != self._edges:
+            self._previous, self._edges = self._edges, edges
+            self.claim_at = self.swarm_time()
+
+    def _tell_changes(self, peers: dict[str, Peer]) -> None:
+        before = self.view.peers
+        for node, peer in peers.items():
+            old = before.get(node)
+            if node == self.me:
+                continue
+            if old is None or old.state is not peer.state:
+                log.info("peer %s is %s at %s", node, peer.state, peer.address)
+            if old is not None and (old.incarnation, old.address) != (peer.incarnation, peer.address):
+                self.health.on_good(node)  # a restarted edge begins with a clean slate
+        for node in before.keys() - peers.keys() - {self.me}:
+            log.info("peer %s left the view", node)
+
+    def state(self) -> State:
+        me = self.view.peers.get(self.me)
+        return me.state if me else State.LEAF
+
+    def unusable(self) -> list[str]:
+        return self.health.unusable(time.monotonic())
+
+    def counts(self) -> dict[str, float]:
+        """For the metric `peers{state}`; a link that is paused is suspect."""
+        counts = dict.fromkeys((str(state) for state in PeerState), 0.0)
+        now = time.monotonic()
+        for peer in self.others():
+            away = self.health.state(peer.node, now) is not Link.OK
+            counts[PeerState.SUSPECT if away else PeerState.ALIVE] += 1
+        if self.refused:
+            counts[PeerState.REFUSED] += 1
+        return counts
+
+
+class ViewFile:
+    """The last view, kept so that an edge that starts while the tracker is gone knows its peers."""
+
+    def __init__(self, path: FilePath) -> None:
+        self._path = path
+
+    def read(self) -> tuple[Member, ...]:
+        """Empty if there is none, or none that can be read."""
+        try:
+            return msgspec.msgpack.decode(self._path.read_bytes(), type=tuple[Member, ...])
+        except FileNotFoundError:
+            return ()
+        except (OSError, msgspec.DecodeError) as error:
+            log.warning("the last view cannot be read from %s: %s", self._path, error)
+            return ()
+
+    def write(self, members: Sequence[Member]) -> None:
+        """OSError if it cannot be written; blocks."""
+        partial = self._path.with_suffix(".new")
+        partial.write_bytes(msgspec.msgpack.encode(members))
+        partial.replace(self._path)

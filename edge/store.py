@@ -1,0 +1,412 @@
+"""The cache: a memory tier of verified pieces over a disk tier, and what each path means (DESIGN 7).
+
+Memory counts as stored: a piece is told to waiters and peers once it is here; the disk follows behind. A disk that
+fails is left alone for a while: the edge serves on from memory and peers, and says so.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+from xxhash import xxh3_64_intdigest
+
+from edge.disk import FORMAT as DISK_FORMAT
+from edge.disk import Disk, Logged, PageRecord, PieceRecord, PointerRecord, Record, VersionRecord
+from edge.held import Held
+from edge.metrics import EdgeMetrics
+from swarm import pieces
+from swarm.accounting import DiskOperation, Source, Tier
+from swarm.errors import RemoteError
+from swarm.eviction import Sieve
+from swarm.metainfo import Metainfo, Page, Pointer, Signed
+from swarm.names import Path
+
+log = logging.getLogger(__name__)
+
+MOST_POINTERS = 200_000
+MOST_PENDING_BYTES = 64 << 20  # written behind; fills wait beyond it
+LEAST_DISK_TTL_S = 10.0  # what is replaced sooner (live playlists) is not worth a write
+DISK_PAUSE_S = 10.0  # after an error the disk is left alone so long
+BATCH_BYTES = 8 << 20
+READERS = 4
+
+
+@dataclass
+class Known:
+    """What this edge knows a path to mean. `made_at` is on this process's monotonic clock."""
+
+    path: Path
+    pointer: Pointer
+    signed: Signed
+    trust: str
+    made_at: float
+
+    def age_s(self, now: float) -> float:
+        return max(0.0, now - self.made_at)
+
+
+@dataclass
+class _Pending:
+    """What is still to be written of one version."""
+
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+
+
+class Store:
+    """All versions and pointers of one edge. Not thread-safe: the event loop's alone; its threads touch only files."""
+
+    def __init__(self, directory: FilePath | None, memory_bytes: int, disk_bytes: int, metrics: EdgeMetrics) -> None:
+        self._metrics = metrics
+        self._disk = Disk(directory) if directory and disk_bytes else None
+        self._versions: dict[bytes, Held] = {}
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._memory: dict[tuple[bytes, int], bytes] = {}
+        self._memory_sieve: Sieve[tuple[bytes, int]] = Sieve(memory_bytes)
+        self._disk_sieve: Sieve[bytes] = Sieve(disk_bytes)
+        self._pending: OrderedDict[bytes, _Pending] = OrderedDict()
+        self._pending_bytes = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closing = False
+        self._writer: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="disk-read")
+        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="disk-write")
+        self._logged_heads: set[bytes] = set()  # versions whose log has its first record
+        self.disk_trouble = ""  # empty while the disk is well
+        self._disk_retry_at = 0.0
+        self.busy: Callable[[Held], bool] = lambda held: False  # a fill is under way: set by the fills
+        metrics.cache_bytes.read = lambda: {
+            Tier.MEMORY: self._memory_sieve.used_bytes,
+            Tier.DISK: self._disk_sieve.used_bytes,
+        }
+        metrics.cache_limit_bytes.read = lambda: {Tier.MEMORY: memory_bytes, Tier.DISK: disk_bytes}
+
+    def __repr__(self) -> str:
+        return f"<Store {len(self._versions)} versions, {len(self._known)} pointers>"
+
+    async def open(self, adopt: Callable[[Logged], Held | None], wall: float, now: float) -> None:
+        """Read back what the disk holds. `adopt` verifies one version's log into a Held. OSError if unusable."""
+        if self._disk is None:
+            return
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._write_thread, self._disk.open)
+        scanned = await loop.run_in_executor(self._write_thread, self._disk.scan)
+        for logged in scanned:
+            held = adopt(logged)
+            if held is None:
+                await loop.run_in_executor(self._write_thread, self._disk.remove, logged.head.version)
+                continue
+            self._versions[held.version] = held
+            self._logged_heads.add(held.version)
+            for record in logged.pieces.values():
+                held.on_disk |= 1 << record.piece
+                held.checks[record.piece] = record.check
+            self._weigh_disk(held)
+        self._writer = asyncio.create_task(self._write_behind(), name="disk writer")
+
+    async def close(self) -> None:
+        """Write what is pending, then let the threads go."""
+        self._closing = True
+        self._work.set()
+        if self._writer is not None:
+            await self._writer
+        self._threads.shutdown(wait=False)
+        self._write_thread.shutdown(wait=True)
+
+    # --- pointers
+
+    def known(self, path: Path) -> Known | None:
+        known = self._known.get(path.key)
+        if known is not None:
+            self._known.move_to_end(path.key)
+        return known
+
+    def learn(self, known: Known, wall: float, now: float) -> None:
+        """A newer (or the same, confirmed) pointer stands. The version it replaces is dropped."""
+        old = self._known.get(known.path.key)
+        self._known[known.path.key] = known
+        self._known.move_to_end(known.path.key)
+        if len(self._known) > MOST_POINTERS:
+            self._known.popitem(last=False)
+        if old is not None and old.pointer.version not in (None, known.pointer.version):
+            self._retire(old.pointer.version)
+        if known.pointer.version is not None and known.pointer.ttl_s >= LEAST_DISK_TTL_S:
+            record = PointerRecord(known.signed, known.trust, wall - known.age_s(now))
+            self._tell(known.pointer.version, record)
+
+    def _retire(self, version: bytes | None) -> None:
+        held = self._versions.get(version) if version else None
+        if held is not None and not held.waiters and not self.busy(held):
+            self.drop(held)
+
+    # --- versions
+
+    def held(self, version: bytes) -> Held | None:
+        return self._versions.get(version)
+
+    def versions(self) -> list[Held]:
+        return list(self._versions.values())
+
+    def hold(self, path: Path, pointer: Pointer, trust: str) -> Held:
+        """The version a pointer names, new or known. Its pointer must name one."""
+        version = pointer.version
+        if version is None:
+            raise ValueError(f"{path.target} has no body")
+        held = self._versions.get(version)
+        if held is None:
+            held = Held(path, Metainfo(version, pointer.piece_bytes, pointer.size), trust, pointer.born)
+            self._versions[version] = held
+        return held
+
+    def drop(self, held: Held) -> None:
+        """Forget a version, on both tiers."""
+        self._versions.pop(held.version, None)
+        for piece in pieces.each(held.in_memory):
+            if self._memory.pop((held.version, piece), None) is not None:
+                self._memory_sieve.remove((held.version, piece))
+        self._forget_pending(held.version)
+        if held.version in self._disk_sieve:
+            self._disk_sieve.remove(held.version)
+        held.in_memory = held.on_disk = 0
+        if self._disk is not None and held.version in self._logged_heads:
+            self._logged_heads.discard(held.version)
+            self._write_thread.submit(self._disk.remove, held.version)
+
+    def forget(self, held: Held) -> None:
+        """Drop a version, and what its path meant with it: it never became whole."""
+        known = self._known.get(held.path.key)
+        if known is not None and known.pointer.version == held.version:
+            del self._known[held.path.key]
+        self.drop(held)
+
+    def add_page(self, held: Held, page: Page, signed: Signed) -> None:
+        """Join a verified page. RemoteError if it contradicts what is known."""
+        if held.metainfo.add(page, signed) and self._worth_disk(held):
+            self._tell(held.version, PageRecord(signed))
+
+    def _worth_disk(self, held: Held) -> bool:
+        known = self._known.get(held.path.key)
+        return known is None or known.pointer.version != held.version or known.pointer.ttl_s >= LEAST_DISK_TTL_S
+
+    # --- pieces
+
+    def put(self, held: Held, piece: int, data: bytes, source: Source, node: str) -> None:
+        """Store a *verified* piece, then tell those who wait."""
+        bit = 1 << piece
+        if held.have & bit:
+            return
+        held.fetched[node] = held.fetched.get(node, 0) + len(data)
+        held.fresh_from[piece] = source
+        held.rotten &= ~bit
+        self._keep(held, piece, data)
+        if self._disk is not None and not self.disk_trouble and self._worth_disk(held):
+            offset, _ = held.metainfo.span(piece)
+            check = xxh3_64_intdigest(data)
+            held.checks[piece] = check
+            pending = self._pending.setdefault(held.version, _Pending())
+            pending.blocks[piece] = data
+            pending.records.append(PieceRecord(piece, offset, len(data), check))
+            self._pending_bytes += len(data)
+            if self._pending_bytes > MOST_PENDING_BYTES:
+                self._room.clear()
+            self._work.set()
+        held.on_landed(piece)
+
+    async def room(self) -> None:
+        """Wait while too much is still to be written: the disk sets the pace of fills, not our memory."""
+        await self._room.wait()
+
+    def _keep(self, held: Held, piece: int, data: bytes) -> None:
+        """Into the memory tier, making room."""
+        held.in_memory |= 1 << piece
+        self._memory[held.version, piece] = data
+        for version, evicted in self._memory_sieve.admit((held.version, piece), len(data)):
+            self._evict(version, evicted)
+
+    def _evict(self, version: bytes, piece: int) -> None:
+        data = self._memory.pop((version, piece), b"")
+        self._metrics.evicted_bytes[Tier.MEMORY] += len(data)
+        held = self._versions.get(version)
+        pending = self._pending.get(version)
+        if held is not None and not (pending and piece in pending.blocks):
+            held.in_memory &= ~(1 << piece)
+            if not held.have and not held.waiters and not self.busy(held):
+                self._versions.pop(version)
+
+    def peek(self, held: Held, piece: int) -> bytes | None:
+        """A piece if it is in memory."""
+        data = self._memory.get((held.version, piece))
+        if data is not None:
+            self._memory_sieve.touch((held.version, piece))
+            return data
+        pending = self._pending.get(held.version)
+        return pending.blocks.get(piece) if pending else None
+
+    async def load(self, held: Held, wanted: list[int]) -> dict[int, bytes]:
+        """Read pieces back from disk. Rot is found here: such a piece is no longer held, and missing in the answer."""
+        if self._disk is None:
+            return {}
+        wanted = [piece for piece in wanted if held.on_disk >> piece & 1]
+        runs = [held.metainfo.span(piece) for piece in wanted]
+        loop = asyncio.get_running_loop()
+        try:
+            blocks = await loop.run_in_executor(self._threads, self._read, held.version, runs)
+        except OSError as error:
+            self._on_disk_error(DiskOperation.READ, error)
+            held.on_disk &= ~pieces.of(wanted)
+            return {}
+        if held.version in self._disk_sieve:
+            self._disk_sieve.touch(held.version)
+        whole = {}
+        for piece, (data, check) in zip(wanted, blocks, strict=True):
+            if check == held.checks.get(piece):
+                whole[piece] = data
+                if held.on_disk >> piece & 1 and held.version in self._versions:
+                    self._keep(held, piece, data)
+            else:
+                self._on_rot(held, piece)
+        return whole
+
+    def _read(self, version: bytes, runs: list[tuple[int, int]]) -> list[tuple[bytes, int]]:
+        assert self._disk is not None
+        return [(block, xxh3_64_intdigest(block)) for block in self._disk.read(version, runs)]
+
+    def _on_rot(self, held: Held, piece: int) -> None:
+        log.error("rot on disk: piece %d of %s is not what was written; fetching it again", piece, held.path.target)
+        held.on_disk &= ~(1 << piece)
+        held.rotten |= 1 << piece
+        held.checks.pop(piece, None)
+
+    # --- writing behind
+
+    def _tell(self, version: bytes, record: Record) -> None:
+        if self._disk is not None and not self.disk_trouble and version in self._versions:
+            self._pending.setdefault(version, _Pending()).records.append(record)
+            self._work.set()
+
+    async def _write_behind(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._pending:
+                version, pending = self._pending.popitem(last=False)
+                await self._write_version(version, pending)
+            if self._closing:
+                return
+
+    async def _write_version(self, version: bytes, pending: _Pending) -> None:
+        held = self._versions.get(version)
+        written = list(pending.blocks)
+        size = sum(map(len, pending.blocks.values()))
+        if held is not None and (pending.blocks or version in self._logged_heads):
+            self._pending[version] = _Pending(dict(pending.blocks))  # still readable while it is being written
+            blocks = [(held.metainfo.span(piece)[0], data) for piece, data in pending.blocks.items()]
+            records = self._opening(held) + pending.records
+            loop = asyncio.get_running_loop()
+            assert self._disk is not None
+            try:
+                await loop.run_in_executor(self._write_thread, self._disk.append, version, blocks, records)
+            except OSError as error:
+                self._on_disk_error(DiskOperation.WRITE, error)
+            else:
+                self._on_written(held, written)
+            self._settle(held, written)
+        self._pending_bytes -= size
+        if self._pending_bytes <= MOST_PENDING_BYTES:
+            self._room.set()
+
+    def _opening(self, held: Held) -> list[Record]:
+        """The records that make a log readable on its own; written once."""
+        if held.version in self._logged_heads:
+            return []
+        self._logged_heads.add(held.version)
+        path, meta = held.path, held.metainfo
+        head = VersionRecord(
+            DISK_FORMAT, held.version, path.site, path.url_path, path.query, held.trust, held.born,
+            meta.piece_bytes, meta.size,
+        )  # fmt: skip
+        records: list[Record] = [head]
+        records += [PageRecord(signed) for _, signed in meta.pages()]
+        known = self._known.get(path.key)
+        if known is not None and known.pointer.version == held.version:
+            made_at = time.time() - known.age_s(time.monotonic())
+            records.append(PointerRecord(known.signed, known.trust, made_at))
+        return records
+
+    def _on_written(self, held: Held, written: list[int]) -> None:
+        if held.version in self._versions:
+            held.on_disk |= pieces.of(written)
+            self._weigh_disk(held)
+
+    def _settle(self, held: Held, written: list[int]) -> None:
+        """Blocks are no longer pending: what memory has evicted meanwhile is now on disk alone, or gone."""
+        pending = self._pending.get(held.version)
+        if pending is None:
+            return
+        for piece in written:
+            pending.blocks.pop(piece, None)
+            if (held.version, piece) not in self._memory:
+                held.in_memory &= ~(1 << piece)
+        if not pending.blocks and not pending.records:
+            del self._pending[held.version]
+
+    def _forget_pending(self, version: bytes) -> None:
+        pending = self._pending.pop(version, None)
+        if pending is not None:
+            self._pending_bytes -= sum(map(len, pending.blocks.values()))
+
+    def _weigh_disk(self, held: Held) -> None:
+        weight = sum(held.metainfo.span(piece)[1] for piece in pieces.each(held.on_disk))
+        for version in self._disk_sieve.admit(held.version, weight):
+            evicted = self._versions.get(version)
+            if evicted is not None:
+                self._evict_from_disk(evicted)
+
+    def _evict_from_disk(self, held: Held) -> None:
+        self._metrics.evicted_bytes[Tier.DISK] += sum(
+            held.metainfo.span(piece)[1] for piece in pieces.each(held.on_disk)
+        )
+        held.on_disk = 0
+        self._logged_heads.discard(held.version)
+        assert self._disk is not None
+        self._write_thread.submit(self._disk.remove, held.version)
+        if not held.in_memory and not held.waiters and not self.busy(held):
+            self._versions.pop(held.version, None)
+
+    def _on_disk_error(self, operation: DiskOperation, error: OSError) -> None:
+        self._metrics.disk_errors[operation] += 1
+        if not self.disk_trouble:
+            log.error("disk %s failed (%s): serving on from memory and peers", operation, error.strerror)
+        self.disk_trouble = f"{operation}: {error.strerror}"
+        self._disk_retry_at = time.monotonic() + DISK_PAUSE_S
+        asyncio.get_running_loop().call_later(DISK_PAUSE_S, self._try_disk_again)
+
+    def _try_disk_again(self) -> None:
+        if self.disk_trouble and time.monotonic() >= self._disk_retry_at - 0.1:
+            log.info("trying the disk again")
+            self.disk_trouble = ""
+
+
+def verified(logged: Logged, open_page: Callable[[Signed, str], Page]) -> Held | None:
+    """A version read back from disk, its pages verified again: our own disk is trusted no more than a peer."""
+    head = logged.head
+    meta = Metainfo(head.version, head.piece_bytes, head.size)
+    try:
+        for signed in logged.pages:
+            meta.add(open_page(signed, head.trust), signed)
+    except RemoteError as error:
+        log.warning("dropping %s from the cache: %s", head.url_path, error)
+        return None
+    logged.pieces = {piece: record for piece, record in logged.pieces.items() if _fits(meta, record)}
+    return Held(Path(head.site, head.url_path, head.query), meta, head.trust, head.born) if logged.pieces else None
+
+
+def _fits(meta: Metainfo, record: PieceRecord) -> bool:
+    return meta.has_digest(record.piece) and meta.span(record.piece) == (record.offset, record.length)
