@@ -16,7 +16,7 @@ from origin.disk import FileChanged, OpenFile
 from origin.ledger import DIRECT, OriginLedger, Run
 from origin.library import Found, Library, read_path
 from swarm import pieces
-from swarm.accounting import Control, Reason
+from swarm.accounting import Reason
 from swarm.metainfo import Signed, piece_bytes_for
 from swarm.names import BadPath, Path
 from swarm.wire import Ask, PageFrame, PointerFrame, RefusedFrame, UnchangedFrame, Why
@@ -79,14 +79,18 @@ class AskHandler:
             path = read_path(ask.site, ask.path)
         except BadPath as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
-        answer = Answer(FrameStream(request), self._library, self._ledger, ask, path)
+        answer = Answer(FrameStream(request), self._library, ask, path)
         await answer.stream.open()
         try:
             await answer.send()
             response = await answer.stream.end()
         except TimeoutError:
             log.info("an asker took nothing for too long", extra=fields(asker=asker, path=path.key))
+            if request.transport is not None:
+                request.transport.abort()
             raise ConnectionAbortedError("the asker is stuck") from None
+        finally:
+            self._ledger.on_control(answer.stream.control)
         self._ledger.on_sent(
             asker, ask.reason or Reason.STANDALONE, answer.stream.sent_bytes, identity=answer.identity, runs=answer.runs
         )
@@ -103,12 +107,11 @@ class AskHandler:
 class Answer:
     """The answer to one question, and what was sent in it."""
 
-    def __init__(self, stream: FrameStream, library: Library, ledger: OriginLedger, ask: Ask, path: Path) -> None:
+    def __init__(self, stream: FrameStream, library: Library, ask: Ask, path: Path) -> None:
         self.stream = stream
         self.identity = ""
         self.runs: list[Run] = []
         self._library = library
-        self._ledger = ledger
         self._ask = ask
         self._path = path
         self._unsent = 0
@@ -147,9 +150,7 @@ class Answer:
         issued = self._library.pointer(self._path, found, known)
         age_ms = issued.age_ms(self._library.now())
         is_news = known is None or known < issued.pointer.sequence
-        await self._send_control(
-            Control.POINTER, PointerFrame(issued.signed, age_ms) if is_news else UnchangedFrame(age_ms)
-        )
+        await self.stream.send(PointerFrame(issued.signed, age_ms) if is_news else UnchangedFrame(age_ms))
         return is_news
 
     async def _send_wanted(self, found: Found, version: bytes) -> None:
@@ -195,22 +196,17 @@ class Answer:
 
     async def _send_batch(self, file: OpenFile, coming: Coming) -> None:
         if coming.page is not None:
-            await self._send_control(Control.METAINFO, PageFrame(await self.stream.waiting(coming.page)))
-        data = memoryview(await self.stream.waiting(coming.data))
+            await self.stream.send(PageFrame(await self.stream.waiting(coming.page)))
+        data: bytes = await self.stream.waiting(coming.data)
         piece_bytes = piece_bytes_for(file.size)
         for piece in range(coming.batch.first_piece, coming.batch.end_piece):
             at = (piece - coming.batch.first_piece) * piece_bytes
-            await self.stream.send_piece(piece, bytes(data[at : at + piece_bytes]))
+            await self.stream.send_piece(piece, data[at : at + piece_bytes])
             self._unsent &= ~(1 << piece)
         self.runs.append(_span(coming.batch, file.size))
 
     async def _refuse(self, why: Why, unsent: int, detail: str) -> None:
         await self.stream.send(RefusedFrame(why, tuple(pieces.spans(unsent)), detail=detail))
-
-    async def _send_control(self, kind: Control, frame: PointerFrame | UnchangedFrame | PageFrame) -> None:
-        before = self.stream.control_bytes
-        await self.stream.send(frame)
-        self._ledger.on_control(kind, self.stream.control_bytes - before)
 
 
 def _all_pieces(size: int) -> int:

@@ -1,6 +1,6 @@
 """The ledger: every body byte sent, by who asked and why, counted when its response is complete."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from origin.metrics import DIRECT, OriginMetrics
 from swarm.accounting import Control, Reason
@@ -28,8 +28,10 @@ class OriginLedger:
         for start, end in runs:
             self.metrics.distinct_bytes.value += self._seen.add(identity, start, end)
 
-    def on_control(self, kind: Control, sent_bytes: int) -> None:
-        self.metrics.control_bytes[kind] += sent_bytes
+    def on_control(self, sent_bytes: Mapping[Control, int]) -> None:
+        """Bytes sent beside the content, in an answer complete or not."""
+        for kind, count in sent_bytes.items():
+            self.metrics.control_bytes[kind] += count
 
     def by_reason(self) -> dict[str, int]:
         """Body bytes of all askers."""
