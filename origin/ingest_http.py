@@ -88,11 +88,12 @@ class IngestHandler:
             )
 
     def _is_ours(self, request: web.Request) -> bool:
+        """As written: another spelling of the prefix is not ours; what climbs out of it is found by `place`."""
         return self._ingest is not None and request_target(request).startswith(self._ingest.prefix)
 
     async def _answer(self, request: web.Request) -> tuple[int, IngestResult, str]:
         """Status, how it ended, and why if it was refused."""
-        if self._ingest is None or request.method not in WRITING:
+        if self._ingest is None or request.method not in WRITING or not self._is_ours(request):
             return 405, IngestResult.REFUSED, f"{request.method} is not allowed here"
         if refusal := self._refusal(request):
             return *refusal[:1], IngestResult.REFUSED, refusal[1]

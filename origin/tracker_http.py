@@ -59,7 +59,8 @@ class TrackerService:
         self._changed = asyncio.Event()
         self._dials: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._told: dict[str, State] = {}  # what the log last said of each member
+        self._told: dict[str, State] = {}  # what the log last said of each member ...
+        self._told_generation = self.tracker.generation  # ... and of which view
         self._closing = False
 
     def __repr__(self) -> str:
@@ -86,6 +87,11 @@ class TrackerService:
         response = message_response(self._reply(asked, said, request.remote or "", conflict, came_at))
         self._count({Control.VIEW: len(response.body) if isinstance(response.body, bytes) else 0})
         return response
+
+    def members(self) -> list[tuple[str, State, str, str]]:
+        """Name, state, address, and for a leaf why it is one; by name."""
+        listed = [(member.signed.signer, member.state, member.address) for member in self.tracker.view()]
+        return [(node, state, address, self.tracker.state_of(node)[1]) for node, state, address in sorted(listed)]
 
     async def close(self) -> None:
         """Answer whoever is held, give up dials."""
@@ -142,7 +148,7 @@ class TrackerService:
         )
 
     def _after_change(self) -> None:
-        """Wake who is held if there is news, dial who is due, say who came and went, arm the timer."""
+        """Forget who fell silent, dial who is due, tell of changes, arm the timer."""
         now = self._now()
         self.tracker.expire(now)
         for dial in self.tracker.due_dials(now):
@@ -153,18 +159,19 @@ class TrackerService:
         self._arm(now)
 
     def _tell(self) -> None:
-        members = {member.signed.signer: member for member in self.tracker.view()}
-        states = {node: member.state for node, member in members.items()}
-        if states != self._told:
-            for node in self._told.keys() - states.keys():
-                log.info("member left or fell silent", extra=fields(node=node))
-            for node, state in states.items():
-                if self._told.get(node) is not state:
-                    _log_member(node, state, members[node].address, self.tracker.state_of(node)[1])
-            self._told = states
-        # Every change of the generation wakes: an address may change while the states do not.
+        """Wake who is held and log who came and went, if the view is another than last time."""
+        if self.tracker.generation == self._told_generation:
+            return
+        self._told_generation = self.tracker.generation
         self._changed.set()
         self._changed = asyncio.Event()
+        members = {member.signed.signer: member for member in self.tracker.view()}
+        for node in self._told.keys() - members.keys():
+            log.info("member left or fell silent", extra=fields(node=node))
+        for node, member in members.items():
+            if self._told.get(node) is not member.state:
+                _log_member(node, member.state, member.address, self.tracker.state_of(node)[1])
+        self._told = {node: member.state for node, member in members.items()}
 
     def _arm(self, now: float) -> None:
         if self._timer is not None:
