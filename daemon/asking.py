@@ -157,6 +157,8 @@ class Asker:
 def _status_error(base: str, status: int) -> Exception:
     if status in (401, 403):
         return WrongSecret(f"{base} answered {status}: it does not accept our secret")
+    if status == 404:
+        return WrongSecret(f"{base} answered 404: it takes part in no swarm")
     if status in (429, 502, 503, 504):
         return Unreachable(f"{base} answered {status}")
     return RemoteError(f"{base} answered {status}", Cause.FRAMING)

@@ -47,6 +47,11 @@ class Signer:
     def __repr__(self) -> str:
         return f"<Signer {self.name}>"
 
+    @classmethod
+    def throwaway(cls, name: str) -> "Signer":
+        """A key for one run: for a node without a directory to keep one in."""
+        return cls(Ed25519PrivateKey.generate(), name)
+
     def sign(self, context: bytes, body: bytes) -> Signed:
         return Signed(body, self._key.sign(context + body), self.name)
 

@@ -7,6 +7,7 @@ once, then the origin), for which other edges wait. Whatever lands serves both. 
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 
 from daemon.asking import Asker
@@ -25,6 +26,8 @@ from swarm.wire import Ask, Frame, PageFrame, PieceFrame, PointerFrame, RefusedF
 
 log = logging.getLogger(__name__)
 
+RECENT_PLANS = 100
+MOST_NOTES = 50  # orders remembered of one fill
 ORIGIN_ATTEMPTS = 3  # an origin that broke off in the middle of a body is asked for the rest
 
 
@@ -59,6 +62,7 @@ class Fill:
         self._origin_under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.failure: Exception | None = None
+        self.asked: list[str] = []  # every order, as it was given
 
     def __repr__(self) -> str:
         return f"<Fill {self.held!r} viewers: {self.viewers!r} duty: {self.duty!r}>"
@@ -109,6 +113,7 @@ class Fill:
 
     def _perform(self, plan: Plan, orders: list[Order]) -> None:
         for order in orders:
+            self._note(order)
             match order:
                 case AskEdge():
                     self._start(self._ask_edge(plan, order))
@@ -118,6 +123,10 @@ class Fill:
                     self._start(self._ask_origin(want, reason))
                 case GiveUp(want):
                     self._give_up(plan, want)
+
+    def _note(self, order: Order) -> None:
+        if len(self.asked) < MOST_NOTES:
+            self.asked.append(str(order))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name=f"fill {self.held.path.target}")
@@ -357,7 +366,7 @@ class Fills:
         self.metrics = metrics
         self._under_way: dict[bytes, Fill] = {}
         self.from_peers: dict[str, int] = {}  # bytes received from each peer, for the picture of the swarm
-        store.busy = lambda held: held.version in self._under_way
+        self.recent: deque[dict[str, object]] = deque(maxlen=RECENT_PLANS)  # finished fills, for /explain
 
     def __repr__(self) -> str:
         return f"<Fills {list(self._under_way.values())}>"
@@ -373,7 +382,11 @@ class Fills:
         fill = self._under_way.get(held.version)
         if fill is None:
             fill = self._under_way[held.version] = Fill(self, held, known)
+            held.filling = True
         return fill
+
+    def all(self) -> list[Fill]:
+        return list(self._under_way.values())
 
     def origin_of(self, site: str) -> Origin:
         return self._origins[site]
@@ -401,7 +414,18 @@ class Fills:
         if self._under_way.get(fill.held.version) is fill:
             del self._under_way[fill.held.version]
         held = fill.held
-        held.fresh_from.clear()
+        held.filling = False
+        held.settle()
+        self.recent.append(
+            {
+                "path": held.path.target,
+                "took_s": round(time.monotonic() - fill.began_at, 4),
+                "complete": held.complete,
+                "fetched_from": dict(held.fetched),
+                "asked": fill.asked,
+                "failure": str(fill.failure) if fill.failure else None,
+            }
+        )
         if held.metainfo.piece_count is None:
             self.store.forget(held)
         elif not held.have and not held.waiters:

@@ -76,6 +76,7 @@ class Held:
         self.served: dict[Source, int] = dict.fromkeys(Source, 0)
         self.fresh_from: dict[int, Source] = {}  # pieces that landed lately: from where; for those who waited
         self.waiters: set[Waiter] = set()
+        self.filling = False  # a fill is under way
 
     def __repr__(self) -> str:
         count = self.metainfo.piece_count
@@ -120,6 +121,12 @@ class Held:
 
     def stop_waiting(self, waiter: Waiter) -> None:
         self.waiters.discard(waiter)
+        self.settle()
+
+    def settle(self) -> None:
+        """Where pieces lately came from concerns nobody once no fill and no waiter is left."""
+        if not self.waiters and not self.filling:
+            self.fresh_from.clear()
 
     def on_landed(self, piece: int) -> None:
         for waiter in self.waiters:

@@ -15,6 +15,7 @@ import msgspec
 
 from daemon.asking import Asker
 from daemon.keys import Signer
+from daemon.peer_auth import WrongSecret
 from swarm.accounting import OriginFault
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
 from swarm.freshness import hls_default, initial_age_s, lifetime
@@ -58,6 +59,8 @@ class Origin(Protocol):
 
     def ask(self, ask: Ask) -> AsyncGenerator[Frame, None]: ...
 
+    async def close(self) -> None: ...
+
 
 Failed = Callable[[OriginFault], None]
 
@@ -68,7 +71,12 @@ class SignedOrigin:
     trust = "signed"
 
     def __init__(
-        self, urls: Sequence[str], check: CheckSignature, asker: Asker, inline_bytes: int, on_fault: Failed
+        self,
+        urls: Sequence[str],
+        check: CheckSignature,
+        asker: Callable[[], Asker],
+        inline_bytes: int,
+        on_fault: Failed,
     ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self.check = check
@@ -76,16 +84,19 @@ class SignedOrigin:
         self.inline_bytes = inline_bytes
         self._on_fault = on_fault
 
+    async def close(self) -> None:
+        """Its connections are the asker's."""
+
     async def ask(self, ask: Ask) -> AsyncGenerator[Frame, None]:
         """The first origin that answers; what breaks off in the middle is the caller's to ask for again."""
         problem: Exception | None = None
         for url in self._urls:
             begun = False
             try:
-                async for frame in self._asker.ask(url, ask, silence_s=SILENCE_S):
+                async for frame in self._asker().ask(url, ask, silence_s=SILENCE_S):
                     begun = True
                     yield frame
-            except (Unreachable, RemoteError) as error:
+            except (Unreachable, RemoteError, WrongSecret) as error:
                 self._on_fault(OriginFault.BROKEN if begun else OriginFault.UNREACHABLE)
                 problem = error
                 if begun:

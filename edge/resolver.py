@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from daemon.asking import Asker
 from daemon.peer_auth import WrongSecret
+from edge.disk import PointerRecord
 from edge.fills import Fills
 from edge.metrics import EdgeMetrics
 from edge.origins import Origin
@@ -35,11 +36,13 @@ class Unshared(Exception):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A pointer good enough to serve. `stale`: within grace, not fresh; `confirmed`: it was checked for this."""
+    """A pointer good enough to serve. `stale`: within grace, not fresh. `asked`: others were asked for it, and
+    `first`: by this request, which no other had begun."""
 
     known: Known
     stale: bool = False
     asked: bool = False
+    first: bool = False
 
 
 class Resolver:
@@ -78,8 +81,9 @@ class Resolver:
             if age_s < known.pointer.ttl_s + life.swr_s:
                 _ = self._start(path, as_home=False)  # behind the viewer's back (RFC 5861 section 3)
                 return Resolved(known, stale=True)
+        first = (path.key, False) not in self._under_way
         try:
-            return Resolved(await asyncio.shield(self._start(path, as_home=False)), asked=True)
+            return Resolved(await asyncio.shield(self._start(path, as_home=False)), asked=True, first=first)
         except OriginUnreachable:
             known = self._store.known(path)
             if known is None or not may_stand_in(known, time.monotonic()):
@@ -100,6 +104,17 @@ class Resolver:
     def learn(self, path: Path, frame: PointerFrame) -> Known:
         """Take a pointer that came along with a question. RemoteError if it does not verify or is too old."""
         return self._learn(path, frame, self._origins[path.site])
+
+    def restore(self, path: Path, record: PointerRecord) -> None:
+        """A pointer read back from disk, its age counted by the wall clock while we were away."""
+        origin = self._origins.get(path.site)
+        if origin is None or self._store.known(path) is not None:
+            return
+        age_ms = max(0, round((time.time() - record.made_at) * 1000))
+        try:
+            self._learn(path, PointerFrame(record.signed, age_ms, record.trust), origin)
+        except RemoteError as error:
+            log.warning("left a stored pointer of %s out: %s", path.target, error)
 
     def _start(self, path: Path, *, as_home: bool) -> "asyncio.Task[Known]":
         key = (path.key, as_home)

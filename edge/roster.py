@@ -19,6 +19,7 @@ from swarm.placement import Edge, home_set, homes_for
 log = logging.getLogger(__name__)
 
 CLAIM_SLACK_S = 5.0  # clocks may differ by so much when a version's birth is held against our claim to it
+SETTLED_S = 3.0  # a view in force so long has placed pieces; a shorter one is skipped as "previous"
 PLACED_PATHS = 65_536
 
 
@@ -105,8 +106,10 @@ class Roster:
         self.view = View(generation, peers)
         edges = self.view.edges()
         if edges != self._edges:
-            self._previous, self._edges = self._edges, edges
-            self.claim_at = self.swarm_time()
+            now = self.swarm_time()
+            if now - self.claim_at >= SETTLED_S:  # a view that passed in a moment left nothing anywhere
+                self._previous = self._edges
+            self._edges, self.claim_at = edges, now
 
     def _tell_changes(self, peers: dict[str, Peer]) -> None:
         before = self.view.peers

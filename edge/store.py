@@ -21,7 +21,6 @@ from edge.held import Held
 from edge.metrics import EdgeMetrics
 from swarm import pieces
 from swarm.accounting import DiskOperation, Source, Tier
-from swarm.errors import RemoteError
 from swarm.eviction import Sieve
 from swarm.metainfo import Metainfo, Page, Pointer, Signed
 from swarm.names import Path
@@ -81,7 +80,6 @@ class Store:
         self._logged_heads: set[bytes] = set()  # versions whose log has its first record
         self.disk_trouble = ""  # empty while the disk is well
         self._disk_retry_at = 0.0
-        self.busy: Callable[[Held], bool] = lambda held: False  # a fill is under way: set by the fills
         metrics.cache_bytes.read = lambda: {
             Tier.MEMORY: self._memory_sieve.used_bytes,
             Tier.DISK: self._disk_sieve.used_bytes,
@@ -91,8 +89,13 @@ class Store:
     def __repr__(self) -> str:
         return f"<Store {len(self._versions)} versions, {len(self._known)} pointers>"
 
-    async def open(self, adopt: Callable[[Logged], Held | None], wall: float, now: float) -> None:
-        """Read back what the disk holds. `adopt` verifies one version's log into a Held. OSError if unusable."""
+    async def open(
+        self, adopt: Callable[[Logged], Held | None], remember: Callable[[Path, PointerRecord], None]
+    ) -> None:
+        """Read back what the disk holds. `adopt` verifies one version's log into a Held, `remember` takes its pointer.
+
+        OSError if the directory is unusable.
+        """
         if self._disk is None:
             return
         loop = asyncio.get_running_loop()
@@ -109,6 +112,8 @@ class Store:
                 held.on_disk |= 1 << record.piece
                 held.checks[record.piece] = record.check
             self._weigh_disk(held)
+            if logged.pointer is not None:
+                remember(held.path, logged.pointer)
         self._writer = asyncio.create_task(self._write_behind(), name="disk writer")
 
     async def close(self) -> None:
@@ -141,9 +146,15 @@ class Store:
             record = PointerRecord(known.signed, known.trust, wall - known.age_s(now))
             self._tell(known.pointer.version, record)
 
+    def doubt(self, path: Path) -> None:
+        """What the path meant is gone at the origin: ask again."""
+        known = self._known.pop(path.key, None)
+        if known is not None and known.pointer.version is not None:
+            self._retire(known.pointer.version)
+
     def _retire(self, version: bytes | None) -> None:
         held = self._versions.get(version) if version else None
-        if held is not None and not held.waiters and not self.busy(held):
+        if held is not None and not held.waiters and not held.filling:
             self.drop(held)
 
     # --- versions
@@ -237,7 +248,7 @@ class Store:
         pending = self._pending.get(version)
         if held is not None and not (pending and piece in pending.blocks):
             held.in_memory &= ~(1 << piece)
-            if not held.have and not held.waiters and not self.busy(held):
+            if not held.have and not held.waiters and not held.filling:
                 self._versions.pop(version)
 
     def peek(self, held: Held, piece: int) -> bytes | None:
@@ -377,7 +388,7 @@ class Store:
         self._logged_heads.discard(held.version)
         assert self._disk is not None
         self._write_thread.submit(self._disk.remove, held.version)
-        if not held.in_memory and not held.waiters and not self.busy(held):
+        if not held.in_memory and not held.waiters and not held.filling:
             self._versions.pop(held.version, None)
 
     def _on_disk_error(self, operation: DiskOperation, error: OSError) -> None:
@@ -394,16 +405,13 @@ class Store:
             self.disk_trouble = ""
 
 
-def verified(logged: Logged, open_page: Callable[[Signed, str], Page]) -> Held | None:
-    """A version read back from disk, its pages verified again: our own disk is trusted no more than a peer."""
+def restored(logged: Logged, open_page: Callable[[Signed], Page]) -> Held | None:
+    """A version read back from disk, its pages verified again (RemoteError): our own disk is trusted no more than a
+    peer. None if no piece of it is left."""
     head = logged.head
     meta = Metainfo(head.version, head.piece_bytes, head.size)
-    try:
-        for signed in logged.pages:
-            meta.add(open_page(signed, head.trust), signed)
-    except RemoteError as error:
-        log.warning("dropping %s from the cache: %s", head.url_path, error)
-        return None
+    for signed in logged.pages:
+        meta.add(open_page(signed), signed)
     logged.pieces = {piece: record for piece, record in logged.pieces.items() if _fits(meta, record)}
     return Held(Path(head.site, head.url_path, head.query), meta, head.trust, head.born) if logged.pieces else None
 

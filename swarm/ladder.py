@@ -35,11 +35,20 @@ class AskEdge:
     want: int
     lost: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        without = f", without {', '.join(self.lost)}" if self.lost else ""
+        return f"ask {self.node} as {self.role} for {pieces.count(self.want)} pieces{without}"
+
 
 @dataclass(frozen=True)
 class AskOrigin:
+    """Ask the origin, for that reason."""
+
     want: int
     reason: Reason
+
+    def __str__(self) -> str:
+        return f"ask the origin for {pieces.count(self.want)} pieces: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -49,12 +58,18 @@ class FetchAsHome:
     want: int
     reason: Reason | None
 
+    def __str__(self) -> str:
+        return f"fetch {pieces.count(self.want)} pieces as their home"
+
 
 @dataclass(frozen=True)
 class GiveUp:
     """Nobody could supply these pieces."""
 
     want: int
+
+    def __str__(self) -> str:
+        return f"give up {pieces.count(self.want)} pieces"
 
 
 Order = AskEdge | AskOrigin | FetchAsHome | GiveUp

@@ -1,0 +1,222 @@
+"""The admin port: metrics, probes, the status page, and why a path would be fetched from whom."""
+
+import hmac
+import html
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path as FilePath
+
+from aiohttp import web
+
+from daemon.metrics import CONTENT_TYPE
+from edge.fills import Fills
+from edge.metrics import EdgeMetrics
+from edge.resolver import lifetime_of
+from edge.roster import Roster
+from edge.store import Store
+from swarm import pieces
+from swarm.ladder import pointer_rungs
+from swarm.names import BadPath, normalise
+from swarm.placement import home_of
+
+PIECES_EXPLAINED = 4096
+
+
+class Admin:
+    """Handlers; `unready` says why `/readyz` is not 200, `troubles` what is amiss but bearable."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        store: Store,
+        fills: Fills,
+        metrics: EdgeMetrics,
+        default_site: str,
+        unready: Callable[[], list[str]],
+        troubles: Callable[[], list[str]],
+        drain: Callable[[], None],
+        token_file: FilePath | None,
+    ) -> None:
+        self._roster = roster
+        self._store = store
+        self._fills = fills
+        self._metrics = metrics
+        self._default_site = default_site
+        self._unready = unready
+        self._troubles = troubles
+        self._drain = drain
+        self._token_file = token_file
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/metrics", self.handle_metrics)
+        app.router.add_get("/livez", self.handle_livez)
+        app.router.add_get("/readyz", self.handle_readyz)
+        app.router.add_get("/status", self.handle_status)
+        app.router.add_get("/explain", self.handle_explain)
+        app.router.add_get("/", self.handle_page)
+        app.router.add_post("/drain", self.handle_drain)
+        return app
+
+    async def handle_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def handle_livez(self, request: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def handle_readyz(self, request: web.Request) -> web.Response:
+        """200 or 503; the body names what is missing, and what is amiss but bearable."""
+        missing = self._unready()
+        lines = [f"missing: {what}" for what in missing] or ["ready"]
+        lines += [f"note: {what}" for what in self._troubles()]
+        return web.Response(status=503 if missing else 200, text="\n".join(lines) + "\n")
+
+    async def handle_drain(self, request: web.Request) -> web.Response:
+        if not self._may_post(request):
+            return web.Response(status=403, text="POST needs the bearer token of admin.token_file, or loopback\n")
+        self._drain()
+        return web.Response(status=202, text="draining\n")
+
+    def _may_post(self, request: web.Request) -> bool:
+        if self._token_file is None:
+            return request.remote in ("127.0.0.1", "::1")
+        expected = f"Bearer {self._token_file.read_text().strip()}"
+        return hmac.compare_digest(request.headers.get("Authorization", "").encode(), expected.encode())
+
+    # --- status
+
+    def status(self) -> dict[str, object]:
+        """Everything a person asks first, as JSON."""
+        roster, metrics, now = self._roster, self._metrics, time.monotonic()
+        viewer = sum(metrics.viewer_bytes.values())
+        origin = sum(metrics.origin_bytes.values())
+        return {
+            "node": roster.me,
+            "zone": roster.zone,
+            "ready": not self._unready(),
+            "missing": self._unready(),
+            "troubles": self._troubles(),
+            "state": "standalone" if roster.standalone else str(roster.state()),
+            "clock_offset_s": roster.offset_s,
+            "peers": [
+                {
+                    "node": peer.node,
+                    "address": peer.address,
+                    "zone": peer.zone,
+                    "state": str(peer.state),
+                    "link": str(roster.health.state(peer.node, now)),
+                    "received_bytes": self._fills.from_peers.get(peer.node, 0),
+                }
+                for peer in roster.others()
+            ],
+            "viewer_bytes": dict(metrics.viewer_bytes),
+            "viewer_requests": dict(metrics.viewer_requests),
+            "fetched_bytes": dict(metrics.fetched_bytes),
+            "origin_bytes": {reason: size for reason, size in metrics.origin_bytes.items() if size},
+            "origin_offload": 1 - origin / viewer if viewer else None,
+            "versions": len(self._store.versions()),
+            "fills": [repr(fill) for fill in self._fills.all()],
+        }
+
+    async def handle_status(self, request: web.Request) -> web.Response:
+        return web.Response(text=json.dumps(self.status(), indent=1), content_type="application/json")
+
+    async def handle_page(self, request: web.Request) -> web.Response:
+        return web.Response(text=_page(self.status()), content_type="text/html")
+
+    # --- explain
+
+    async def handle_explain(self, request: web.Request) -> web.Response:
+        """`?path=/x` (and `&site=`): who has it, who would be asked, in which order, why; and the last fetch plans."""
+        try:
+            path = normalise(request.query.get("site", self._default_site), request.query.get("path", ""))
+        except BadPath as error:
+            return web.Response(status=400, text=f"path: {error}\n")
+        roster, now = self._roster, time.monotonic()
+        known = self._store.known(path)
+        ranked = roster.ranked(path)
+        lost = roster.unusable()
+        told: dict[str, object] = {
+            "path": path.target,
+            "site": path.site,
+            "homes_in_rank": [{"node": edge.node, "weight": edge.weight} for edge in ranked],
+            "left_out": {node: str(roster.health.state(node, now)) for node in lost},
+            "pointer_from": [node for node, _ in pointer_rungs(ranked, roster.me, lost)]
+            or [f"the origin ({roster.me} is home)"],
+            "why": self._why(ranked[0].node, lost),
+        }
+        if known is not None:
+            pointer, age_s = known.pointer, known.age_s(now)
+            told["pointer"] = {
+                "version": pointer.version.hex() if pointer.version else None,
+                "status": pointer.status,
+                "sequence": pointer.sequence,
+                "trust": known.trust,
+                "age_s": round(age_s, 3),
+                "fresh_for_s": round(pointer.ttl_s - age_s, 3),
+                "stale_if_error_s": lifetime_of(pointer).sie_s,
+            }
+            if pointer.version is not None:
+                told |= self._explain_version(pointer.version, lost)
+        told["last_plans"] = [plan for plan in self._fills.recent if plan["path"] == path.target]
+        return web.Response(text=json.dumps(told, indent=1), content_type="application/json")
+
+    def _why(self, first: str, lost: list[str]) -> str:
+        roster = self._roster
+        if roster.standalone:
+            return "standalone: no swarm, or refused by it; everything comes from the origin"
+        if first == roster.me:
+            return "this edge is the path's first home: it alone asks the origin"
+        return f"{first} is the path's first home" + (", but it is left out for now" if first in lost else "")
+
+    def _explain_version(self, version: bytes, lost: list[str]) -> dict[str, object]:
+        held = self._store.held(version)
+        if held is None:
+            return {"held": None}
+        homes = self._roster.homes(held.path, held.metainfo.size, held.trust)
+        count = min(held.metainfo.known_pieces, PIECES_EXPLAINED)
+        shares: dict[str, int] = {}
+        for piece in range(count):
+            home = home_of(piece, homes, lost) or "the origin"
+            shares[home] = shares.get(home, 0) + 1
+        return {
+            "held": {
+                "pieces": held.metainfo.piece_count,
+                "in_memory": pieces.count(held.in_memory),
+                "on_disk": pieces.count(held.on_disk),
+                "size": held.metainfo.size,
+                "piece_bytes": held.metainfo.piece_bytes,
+                "fetched_from": held.fetched,
+            },
+            "pieces_by_home": shares,
+            "known_holders": {node: pieces.count(bitmap) for node, bitmap in held.providers.items()},
+            "fill": repr(fill) if (fill := self._fills.under_way(held)) else None,
+        }
+
+
+def _page(status: dict[str, object]) -> str:
+    """The status as a plain page for people: every figure of `/status`, readable without tools."""
+    rows = "".join(
+        f"<tr><th>{html.escape(key.replace('_', ' '))}</th><td>{_cell(value)}</td></tr>"
+        for key, value in status.items()
+    )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Starling edge</title>"
+        "<meta name=viewport content='width=device-width'><style>body{font:15px/1.5 system-ui;margin:2rem}"
+        "th{text-align:left;vertical-align:top;padding:.2rem 1rem .2rem 0;white-space:nowrap}td{font-variant-numeric:"
+        "tabular-nums}table table th{font-weight:normal}</style>"
+        f"<h1>{html.escape(str(status['node']))}</h1><table>{rows}</table>"
+        "<p><a href=/status>as JSON</a> · <a href=/metrics>metrics</a> · <a href=/readyz>readiness</a></p></html>"
+    )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        inner = "".join(f"<tr><th>{html.escape(str(k))}</th><td>{_cell(v)}</td></tr>" for k, v in value.items())
+        return f"<table>{inner}</table>"
+    if isinstance(value, list):
+        return "<br>".join(_cell(item) for item in value) or "none"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return html.escape(str(value))

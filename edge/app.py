@@ -1,0 +1,280 @@
+"""The composition root of an edge: builds every part once, wires them, owns their tasks, takes them down in order."""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from daemon.asking import Asker
+from daemon.directories import usable_directory
+from daemon.errors import StartupError
+from daemon.keys import Signer, checker, load_or_make_node_key, load_public_keys, load_secrets
+from daemon.listeners import BACKLOG, bound_address, listen, tls_context
+from daemon.peer_auth import Gatekeeper
+from daemon.version import VERSION
+from edge import config as settings
+from edge.admin import Admin
+from edge.disk import Logged
+from edge.fills import Fills
+from edge.held import Held
+from edge.membership import Membership
+from edge.metrics import EdgeMetrics
+from edge.origins import Failed, Origin, PlainOrigin, SignedOrigin
+from edge.pages import Pages
+from edge.peer_http import PeerHttp
+from edge.resolver import Resolver
+from edge.roster import Roster, ViewFile
+from edge.store import Store, restored
+from edge.viewer_http import ViewerHttp
+from swarm.errors import RemoteError
+from swarm.metainfo import Page, Signed, open_page
+from swarm.placement import SMALL_BYTES
+
+log = logging.getLogger(__name__)
+
+FINISH_S = 30.0  # what is being sent when listeners close may take so long
+SAMPLE_S = 1.0
+MOST_LINE_BYTES = 16 << 10  # of a request line or header
+
+
+class Edge:
+    """One running edge."""
+
+    def __init__(self, config: settings.EdgeConfig) -> None:
+        self.config = config
+        on_disk = bool(config.cache.disk)
+        directory = usable_directory("cache.directory", config.cache.directory) if on_disk else None
+        secrets = load_secrets(config.swarm.secret_file) if config.swarm else ()
+        key_path = directory / "node.key" if directory else None
+        signer = load_or_make_node_key(key_path, config.node) if key_path else Signer.throwaway(config.node)
+        self.metrics = EdgeMetrics(config.node, config.zone, VERSION)
+        self.roster = Roster(config.node, config.zone, signer, in_swarm=config.swarm is not None)
+        self.asker = Asker(config.node, secrets)
+        self._anonymous = Asker(config.node, ())
+        self._origins = {site: self._make_origin(site, origin) for site, origin in config.origins().items()}
+        self.store = Store(directory, config.cache.memory, config.cache.disk, self.metrics)
+        self.fills = Fills(self.store, self.roster, self.asker, self._origins, self.metrics)
+        self.resolver = Resolver(self.store, self.fills, self.roster, self.asker, self._origins, self.metrics)
+        self.membership: Membership | None = None
+        if config.swarm is not None:
+            file = ViewFile(directory / "view") if directory else None
+            self.membership = Membership(config.swarm.tracker, self.asker, self.roster, file, self.metrics)
+        ignore = config.cache.ignore_query
+        viewer = ViewerHttp(
+            config.node, config.site_of, ignore, self.store, self.fills, self.resolver, self._origins, self.metrics
+        )
+        topology = config.swarm.topology if config.swarm else "none"
+        self.pages = Pages(self.roster, self.store, config.site_of, ignore, topology, self._unwell)
+        self._viewer_app = web.Application(client_max_size=0)
+        self._viewer_app.on_response_prepare.append(self._on_response)
+        self.pages.add_to(self._viewer_app)
+        self._viewer_app.router.add_route("*", "/{path:.*}", viewer.handle)
+        gatekeeper = Gatekeeper(config.node, secrets) if secrets else None
+        self.peers = None
+        if gatekeeper is not None:
+            sites = frozenset(self._origins)
+            self.peers = PeerHttp(gatekeeper, self.roster, self.store, self.fills, self.resolver, sites, self.metrics)
+        self._draining = False
+        self._drained = asyncio.Event()
+        self._listening = False
+        self._announcing: asyncio.Task[None] | None = None
+        self._runners: list[web.AppRunner] = []
+        self._addresses: dict[str, str] = {}
+        self._peer_port = 0
+        self.metrics.ready.read = lambda: float(not self._missing())
+        self.metrics.peers.read = self.roster.counts
+
+    def __repr__(self) -> str:
+        return f"<Edge {self.config.node} {self._addresses}>"
+
+    # --- building
+
+    def _make_origin(self, site: str, origin: settings.Origin) -> Origin:
+        def on_fault(fault: str) -> None:
+            self.metrics.origin_failures[fault] += 1
+
+        urls: Sequence[str] = [str(url) for url in origin.url]
+        failed: Failed = on_fault
+        if origin.trust == "signed":
+            assert origin.public_key_file is not None
+            check = checker(load_public_keys(origin.public_key_file).get)
+            return SignedOrigin(urls, check, self._asker_for_origin, SMALL_BYTES - 1, failed)
+        return PlainOrigin(urls, self.roster.check, self.roster.signer, self.roster.swarm_time, failed)
+
+    def _asker_for_origin(self) -> Asker:
+        """Standalone, the origin is asked like by anybody: what it sends is signed all the same."""
+        return self._anonymous if self.roster.standalone else self.asker
+
+    async def start(self) -> None:
+        """StartupError for what the operator must mend; whatever was opened is closed again."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _start(self) -> None:
+        config = self.config
+        if self.membership is not None:
+            await self.membership.restore()
+        try:
+            await self.store.open(self._adopt, self.resolver.restore)
+        except OSError as error:
+            raise StartupError(f"cache.directory {config.cache.directory}: {error.strerror or error}") from error
+        congestion = config.transport.congestion
+        admin = Admin(
+            self.roster,
+            self.store,
+            self.fills,
+            self.metrics,
+            next(iter(self._origins)),
+            self._missing,
+            self._troubles,
+            self._drained.set,
+            config.admin.token_file,
+        )
+        await self._serve("admin", admin.app(), config.admin.listen, None)
+        if self.peers is not None:
+            await self._serve("peer", self.peers.app(), config.peer.listen, congestion)
+        tls = config.viewer.tls
+        context = tls_context(tls.certificate, tls.key) if tls else None
+        await self._serve("viewer", self._viewer_app, config.viewer.listen, congestion, context)
+        self._listening = True
+
+    async def _serve(
+        self,
+        name: str,
+        app: web.Application,
+        address: object,
+        congestion: str | None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        listener = listen(f"{name}.listen", address, congestion)  # type: ignore[arg-type]
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            handler_cancellation=True,
+            keepalive_timeout=75.0,
+            shutdown_timeout=FINISH_S,
+            max_line_size=MOST_LINE_BYTES,
+            max_field_size=MOST_LINE_BYTES,
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        await web.SockSite(runner, listener, ssl_context=context, backlog=BACKLOG).start()
+        bound = bound_address(listener)
+        self._addresses[name] = str(bound)
+        if name == "peer":
+            self._peer_port = bound.port
+
+    def _adopt(self, logged: Logged) -> Held | None:
+        """A version read back from disk, if its site is still ours and its pages verify."""
+        origin = self._origins.get(logged.head.site)
+        if origin is None or origin.trust != logged.head.trust:
+            return None
+        check = origin.check
+
+        def read_page(signed: Signed) -> Page:
+            return open_page(signed, check)
+
+        try:
+            return restored(logged, read_page)
+        except RemoteError as error:
+            log.warning("dropping %s from the cache: %s", logged.head.url_path, error)
+            return None
+
+    # --- living
+
+    def ready(self) -> dict[str, object]:
+        return dict(self._addresses)
+
+    async def run(self) -> None:
+        """Announce, sample rates; returns when POST /drain asks for a stop."""
+        async with asyncio.TaskGroup() as tasks:
+            sampling = tasks.create_task(self._sample())
+            if self.membership is not None and self.config.swarm is not None:
+                advertise = str(self.config.peer.advertise) if self.config.peer.advertise else None
+                capacity = self.config.swarm.capacity
+                announcing = self.membership.run(self._peer_port, advertise, float(capacity) if capacity else None)
+                self._announcing = tasks.create_task(announcing)
+            await self._drained.wait()
+            sampling.cancel()
+            if self._announcing is not None:
+                self._announcing.cancel()
+
+    async def _sample(self) -> None:
+        while True:
+            now = time.monotonic()
+            origin = {"origin": sum(self.metrics.origin_bytes.values())}
+            self.pages.down.sample(now, self.fills.from_peers | origin)
+            if self.peers is not None:
+                self.pages.up.sample(now, self.peers.to_peers)
+            await asyncio.sleep(SAMPLE_S)
+
+    async def stop(self) -> None:
+        """Health says 503 for the grace, the swarm is told goodbye, what is being sent is finished."""
+        self._draining = True
+        if self._announcing is not None:
+            self._announcing.cancel()
+            await asyncio.wait((self._announcing,))
+        if self.membership is not None:
+            await self.membership.leave()
+        await asyncio.sleep(self.config.drain.grace)
+        await self._close()
+
+    async def _close(self) -> None:
+        for runner in reversed(self._runners):
+            await runner.cleanup()
+        await self.resolver.close()
+        await self.fills.close()
+        await self.store.close()
+        for origin in self._origins.values():
+            await origin.close()
+        await self.asker.close()
+        await self._anonymous.close()
+
+    async def _on_response(self, request: web.Request, response: web.StreamResponse) -> None:
+        if self._draining:  # so that nobody's next request meets a closed connection
+            response.headers["Connection"] = "close"
+            response.force_close()
+
+    # --- how it is
+
+    def _missing(self) -> list[str]:
+        """What keeps `/readyz` from 200."""
+        missing = []
+        if not self._listening:
+            missing.append("listeners are not open yet")
+        if self._draining:
+            missing.append("draining")
+        if self.membership is not None and not self.membership.settled:
+            missing.append("no view of the swarm yet")
+        return missing
+
+    def _troubles(self) -> list[str]:
+        """What is amiss but bearable."""
+        troubles = []
+        membership = self.membership
+        if membership is not None:
+            if self.roster.refused:
+                troubles.append(f"standalone: {membership.why_leaf}")
+            elif membership.why_leaf:
+                troubles.append(f"leaf: {membership.why_leaf}")
+            if membership.tracker_silent:
+                troubles.append(f"tracker silent, going on with the last view: {membership.tracker_silent}")
+        if self.store.disk_trouble:
+            troubles.append(f"disk failing, serving from memory and peers: {self.store.disk_trouble}")
+        return troubles
+
+    def _unwell(self) -> str:
+        return "; ".join(self._missing())
+
+
+async def start(config: settings.EdgeConfig) -> Edge:
+    edge = Edge(config)
+    await edge.start()
+    return edge

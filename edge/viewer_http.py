@@ -1,0 +1,394 @@
+"""What viewers ask: the origin's paths. Resolve, join the fill, deliver pieces as they land (DESIGN 7)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from edge.fills import Fills, VersionGone
+from edge.held import EVERYTHING, Held, Waiter
+from edge.metrics import EdgeMetrics
+from edge.origins import HOP_BY_HOP, Origin, PlainOrigin
+from edge.resolver import Resolved, Resolver, Unshared
+from edge.store import Known, Store
+from swarm import pieces
+from swarm.accounting import Outcome, Reason, Source
+from swarm.errors import OriginUnreachable
+from swarm.metainfo import Pointer
+from swarm.names import BadPath, Path, normalise
+from swarm.ranges import Answer, Full, NotModified, NotSatisfiable, Partial, PreconditionFailed, evaluate
+
+log = logging.getLogger(__name__)
+
+READ_AHEAD_BYTES = 1 << 20
+STUCK_S = 60.0  # a viewer who takes nothing for so long has gone
+LIVE_TTL_S = 10.0  # playlists good for less are live ones
+RESOLVE_AGAIN = 2  # a version may vanish at the origin between pointer and piece
+EXPOSED = "Age, Date, Content-Length, Content-Range, ETag, Cache-Status, Server-Timing"
+
+
+class Delivery:
+    """One response on its way: its outcome, where its bytes came from, and what is still to send."""
+
+    def __init__(self, held: Held, known: Known, outcome: Outcome, waiter: Waiter) -> None:
+        self.held = held
+        self.known = known
+        self.outcome = outcome
+        self.waiter = waiter
+        self.held_before = held.have  # what came later came while the viewer waited
+        self.begun = False  # the head is out: this request ends here, in this outcome
+
+
+class ViewerHttp:
+    """The handler of every path outside `/-/`."""
+
+    def __init__(
+        self,
+        node: str,
+        site_of: Callable[[str], str | None],
+        ignore_query: tuple[str, ...],
+        store: Store,
+        fills: Fills,
+        resolver: Resolver,
+        origins: Mapping[str, Origin],
+        metrics: EdgeMetrics,
+    ) -> None:
+        self._node = node
+        self._site_of = site_of
+        self._ignore_query = ignore_query
+        self._store = store
+        self._fills = fills
+        self._resolver = resolver
+        self._origins = origins
+        self._metrics = metrics
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Every request for content ends here in exactly one outcome."""
+        began = time.perf_counter()
+        if request.method == hdrs.METH_OPTIONS:
+            return self._refuse(HTTPStatus.NO_CONTENT, "", CORS_PREFLIGHT)
+        site = self._site_of(request.host)
+        if site is None:
+            return self._refuse(HTTPStatus.MISDIRECTED_REQUEST, f"no site {request.host!r} here")
+        try:
+            path = normalise(site, request.raw_path, self._ignore_query)
+        except BadPath as error:
+            return self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+        origin = self._origins[site]
+        if isinstance(origin, PlainOrigin) and not _may_use_cache(request):
+            return await self._pass(request, path, origin)
+        if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+            return self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", {"Allow": "GET, HEAD, OPTIONS"})
+        try:
+            return await self._answer(request, path, began)
+        except Unshared:
+            assert isinstance(origin, PlainOrigin)
+            return await self._pass(request, path, origin)
+        except (OriginUnreachable, VersionGone) as error:
+            return self._fail(path, error)
+
+    async def _answer(self, request: web.Request, path: Path, began: float) -> web.StreamResponse:
+        for attempt in range(RESOLVE_AGAIN):
+            before = self._store.known(path)
+            resolved = await self._resolver.resolve(path)
+            if resolved.known.pointer.version is None:
+                return self._bodiless(resolved)
+            try:
+                return await self._deliver(request, resolved, before, began)
+            except VersionGone:
+                self._store.doubt(path)
+                if attempt + 1 == RESOLVE_AGAIN:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _deliver(
+        self, request: web.Request, resolved: Resolved, before: Known | None, began: float
+    ) -> web.StreamResponse:
+        """VersionGone and OriginUnreachable while no byte has been sent; later the connection is cut."""
+        known, pointer = resolved.known, resolved.known.pointer
+        answer: Answer = Full()
+        if pointer.status == HTTPStatus.OK:
+            answer = evaluate(
+                request.method, request.headers.items(), pointer.header("etag"), pointer.header("last-modified"),
+                pointer.size,
+            )  # fmt: skip
+        held = self._store.hold(known.path, pointer, known.trust)
+        match answer:
+            case NotModified():
+                return self._without_body(HTTPStatus.NOT_MODIFIED, resolved, self._outcome(resolved, before, held, 0))
+            case PreconditionFailed():
+                return self._without_body(HTTPStatus.PRECONDITION_FAILED, resolved, Outcome.REFUSED)
+            case NotSatisfiable():
+                assert pointer.size is not None
+                extra = {"Content-Range": answer.content_range(pointer.size)}
+                return self._without_body(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, resolved, Outcome.REFUSED, extra)
+            case Partial(start, end):
+                return await self._send(request, resolved, before, held, (start, end), began)
+            case Full():
+                return await self._send(request, resolved, before, held, None, began)
+
+    def _outcome(self, resolved: Resolved, before: Known | None, held: Held, missing: int) -> Outcome:
+        if missing:
+            return Outcome.JOINED if held.filling and not resolved.first else Outcome.MISS
+        if resolved.stale:
+            return Outcome.STALE_HIT
+        if resolved.asked:
+            same = before is not None and before.pointer.version == resolved.known.pointer.version
+            return Outcome.REVALIDATED if same else Outcome.MISS if resolved.first else Outcome.JOINED
+        return Outcome.HIT
+
+    # --- bodies
+
+    async def _send(
+        self,
+        request: web.Request,
+        resolved: Resolved,
+        before: Known | None,
+        held: Held,
+        span: tuple[int, int] | None,
+        began: float,
+    ) -> web.StreamResponse:
+        pointer = resolved.known.pointer
+        size = held.metainfo.size
+        start, end = span or (0, size)
+        wanted = EVERYTHING if end is None else _pieces_of(held, start, end)
+        missing = (held.all_pieces if end is None else wanted) & ~held.have
+        outcome = self._outcome(resolved, before, held, missing or (end is None))
+        if request.method == hdrs.METH_HEAD:
+            return self._head(resolved, outcome, size)
+        waiter = held.wait_for(wanted)
+        delivery = Delivery(held, resolved.known, outcome, waiter)
+        try:
+            if missing or end is None:
+                self._fills.join(held, resolved.known).want(missing)
+            parts = self._parts(delivery, start, end)
+            first, source = await anext(parts, (b"", Source.MEMORY))
+            headers = self._headers(resolved, outcome, source)
+            status = HTTPStatus(pointer.status)
+            if span is not None:
+                status = HTTPStatus.PARTIAL_CONTENT
+                headers["Content-Range"] = Partial(start, span[1]).content_range(size)
+            end = held.metainfo.size if span is None else end
+            if end is not None:
+                headers["Content-Length"] = str(end - start)
+            if "m3u8" in held.path.url_path and pointer.ttl_s < LIVE_TTL_S:
+                lag = resolved.known.age_s(time.monotonic()) - pointer.ttl_s
+                self._metrics.playlist_lag.observe(max(0.0, lag))
+            self._metrics.viewer_ttfb.observe(time.perf_counter() - began)
+            delivery.begun = True
+            return await self._stream(request, delivery, status, headers, first, source, parts)
+        finally:
+            if delivery.begun:
+                self._metrics.viewer_requests[delivery.outcome] += 1
+            held.stop_waiting(waiter)
+
+    async def _stream(
+        self,
+        request: web.Request,
+        delivery: Delivery,
+        status: HTTPStatus,
+        headers: CIMultiDict[str],
+        first: bytes,
+        source: Source,
+        parts: AsyncIterator[tuple[bytes, Source]],
+    ) -> web.StreamResponse:
+        held = delivery.held
+        if headers.get("Content-Length") == str(len(first)):
+            self._count(held, source, len(first))
+            return web.Response(status=status, headers=headers, body=first)
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        try:
+            await self._write(response, held, first, source)
+            async for data, source in parts:
+                await self._write(response, held, data, source)
+        except (OriginUnreachable, VersionGone) as error:
+            # Too late for a status: a body short of its Content-Length is how HTTP/1.1 says so (RFC 9112 section 8).
+            log.warning("%s broke off: %s", held.path.target, error)
+            delivery.outcome = Outcome.FAILED
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+        await response.write_eof()
+        return response
+
+    async def _write(self, response: web.StreamResponse, held: Held, data: bytes, source: Source) -> None:
+        async with asyncio.timeout(STUCK_S):
+            await response.write(data)
+        self._count(held, source, len(data))
+
+    def _count(self, held: Held, source: Source, size: int) -> None:
+        self._metrics.viewer_bytes[source] += size
+        held.served[source] += size
+
+    async def _parts(self, delivery: Delivery, start: int, end: int | None) -> AsyncIterator[tuple[bytes, Source]]:
+        """The bytes from `start` to `end` (None: to wherever the version ends), in order, each with its source."""
+        held = delivery.held
+        meta = held.metainfo
+        at = start
+        while (last := meta.size if end is None else end) is None or at < last:
+            try:
+                piece = meta.piece_at(at)
+            except KeyError:
+                await delivery.waiter.changed()
+                continue
+            data, source = await self._piece(delivery, piece)
+            offset, _ = meta.span(piece)
+            cut = data[at - offset : None if last is None else last - offset]
+            yield cut, source
+            at += len(cut)
+
+    async def _piece(self, delivery: Delivery, piece: int) -> tuple[bytes, Source]:
+        """One piece, waited for if need be. A piece evicted or rotten meanwhile is asked for again."""
+        held = delivery.held
+        while True:
+            data = self._store.peek(held, piece)
+            if data is not None:
+                if delivery.held_before >> piece & 1:
+                    return data, Source.MEMORY
+                return data, held.fresh_from.get(piece, Source.MEMORY)
+            if held.on_disk >> piece & 1:
+                data = (await self._store.load(held, self._next_on_disk(held, piece))).get(piece)
+                if data is not None:
+                    delivery.held_before &= ~(1 << piece)
+                    return data, Source.DISK
+            if not held.have >> piece & 1:
+                delivery.held_before &= ~(1 << piece)
+                self._fills.join(held, delivery.known).want(1 << piece)
+                if not held.have >> piece & 1:
+                    await delivery.waiter.changed()
+
+    def _next_on_disk(self, held: Held, piece: int) -> list[int]:
+        most = max(1, READ_AHEAD_BYTES // held.metainfo.piece_bytes)
+        return [number for number in range(piece, piece + most) if held.on_disk & ~held.in_memory & 1 << number]
+
+    # --- heads
+
+    def _headers(self, resolved: Resolved, outcome: Outcome, source: Source | None) -> CIMultiDict[str]:
+        pointer = resolved.known.pointer
+        headers = CIMultiDict((name, value) for name, value in pointer.headers if name.lower() not in HOP_BY_HOP)
+        headers["Age"] = str(int(resolved.known.age_s(time.monotonic())))
+        headers["Cache-Status"] = cache_status(self._node, outcome, source)
+        headers.setdefault("Accept-Ranges", "bytes")
+        headers.setdefault("Access-Control-Allow-Origin", "*")
+        headers["Access-Control-Expose-Headers"] = EXPOSED
+        return headers
+
+    def _head(self, resolved: Resolved, outcome: Outcome, size: int | None) -> web.Response:
+        headers = self._headers(resolved, outcome, None)
+        if size is not None:
+            headers["Content-Length"] = str(size)
+        self._metrics.viewer_requests[outcome] += 1
+        return web.Response(status=resolved.known.pointer.status, headers=headers)
+
+    def _without_body(
+        self, status: HTTPStatus, resolved: Resolved, outcome: Outcome, extra: Mapping[str, str] | None = None
+    ) -> web.Response:
+        headers = self._headers(resolved, outcome, None)
+        headers.update(extra or {})
+        if status is not HTTPStatus.NOT_MODIFIED:
+            headers.popall("Content-Type", None)
+        self._metrics.viewer_requests[outcome] += 1
+        return web.Response(status=status, headers=headers)
+
+    def _bodiless(self, resolved: Resolved) -> web.Response:
+        """An error of the origin's, or what was purged there: only its status is known."""
+        pointer: Pointer = resolved.known.pointer
+        outcome = Outcome.MISS if resolved.asked else Outcome.STALE_HIT if resolved.stale else Outcome.HIT
+        headers = self._headers(resolved, outcome, None)
+        headers["Content-Type"] = "text/plain; charset=utf-8"
+        self._metrics.viewer_requests[outcome] += 1
+        text = f"{pointer.status} {HTTPStatus(pointer.status).phrase}\n"
+        return web.Response(status=pointer.status, headers=headers, body=text.encode())
+
+    def _refuse(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+        self._metrics.viewer_requests[Outcome.REFUSED] += 1
+        return web.Response(status=status, text=f"{text}\n" if text else None, headers=headers)
+
+    def _fail(self, path: Path, error: Exception) -> web.Response:
+        """502 or 504, with the reason in the body and in Cache-Status."""
+        timed_out = isinstance(error, OriginUnreachable) and error.timed_out
+        status = HTTPStatus.GATEWAY_TIMEOUT if timed_out else HTTPStatus.BAD_GATEWAY
+        log.warning("%s: %s", path.target, error)
+        self._metrics.viewer_requests[Outcome.FAILED] += 1
+        return web.Response(
+            status=status,
+            text=f"{status.value} {status.phrase}: {error}\n",
+            headers={"Cache-Status": f"{self._node}; fwd=miss", "Cache-Control": "no-store"},
+        )
+
+    # --- passing through
+
+    async def _pass(self, request: web.Request, path: Path, origin: PlainOrigin) -> web.StreamResponse:
+        """What HTTP forbids to share goes to the origin and back, and is never stored."""
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
+        headers.pop("Host", None)
+        headers["Starling-Reason"] = Reason.NOT_CACHEABLE
+        body = request.content if request.can_read_body else None
+        self._metrics.origin_requests[Reason.NOT_CACHEABLE] += 1
+        try:
+            answer = await origin.request(request.method, path.target, headers, body)
+        except OriginUnreachable as error:
+            return self._fail(path, error)
+        async with answer:
+            kept = CIMultiDict((k, v) for k, v in answer.headers.items() if k.lower() not in HOP_BY_HOP)
+            kept["Cache-Status"] = cache_status(self._node, Outcome.PASSED, Source.ORIGIN)
+            if answer.content_length is not None:
+                kept["Content-Length"] = str(answer.content_length)
+            response = web.StreamResponse(status=answer.status, headers=kept)
+            await response.prepare(request)
+            self._metrics.viewer_requests[Outcome.PASSED] += 1
+            async for chunk in answer.content.iter_any():
+                self._metrics.origin_bytes[Reason.NOT_CACHEABLE] += len(chunk)
+                self._metrics.fetched_bytes[Source.ORIGIN] += len(chunk)
+                await response.write(chunk)
+                self._metrics.viewer_bytes[Source.ORIGIN] += len(chunk)
+            await response.write_eof()
+            return response
+
+
+CORS_PREFLIGHT = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+def _may_use_cache(request: web.Request) -> bool:
+    return request.method in (hdrs.METH_GET, hdrs.METH_HEAD) and hdrs.AUTHORIZATION not in request.headers
+
+
+def _pieces_of(held: Held, start: int, end: int) -> int:
+    """The pieces that hold bytes start ... end-1 of a version whose size is known."""
+    if end <= start:
+        return 0
+    return pieces.of_span(held.metainfo.piece_at(start), held.metainfo.piece_at(end - 1) + 1)
+
+
+_FORWARDED = {
+    Outcome.HIT: "hit",
+    Outcome.STALE_HIT: "hit; ttl=-1",
+    Outcome.JOINED: "fwd=miss; collapsed",
+    Outcome.MISS: "fwd=miss; stored",
+    Outcome.REVALIDATED: "fwd=stale; fwd-status=304",
+    Outcome.PASSED: "fwd=bypass",
+    Outcome.REFUSED: "fwd=bypass",
+    Outcome.FAILED: "fwd=miss",
+}
+
+
+def cache_status(node: str, outcome: Outcome, source: Source | None) -> str:
+    """RFC 9211: this edge's member; `detail` is the source of the first byte."""
+    detail = f"; detail={source}" if source else ""
+    return f"{_token(node)}; {_FORWARDED[outcome]}{detail}"
+
+
+def _token(node: str) -> str:
+    """A node's name as an sf-token, else as an sf-string (RFC 9651)."""
+    plain = node[:1].isalpha() and all(c.isalnum() or c in "-_.:" for c in node) and node.isascii()
+    return node if plain else '"' + node.replace("\\", "\\\\").replace('"', '\\"') + '"'
