@@ -1,0 +1,1 @@
+"""How Starling is run: the demo, and what other machines need."""

@@ -1,0 +1,221 @@
+"""`make demo`: a live and an on-demand stream through three edges, six viewers, and what the origin was spared.
+
+`DEMO_SECONDS=20` ends it by itself (counted from the first frame watched) with one line of JSON last; `DEMO_SWARM=off`
+runs the same edges each on its own, for comparison. Runs without root, on free ports, and leaves nothing behind.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from deploy.programs import Program, Swarm
+from deploy.streams import live_command, make_film
+
+EDGES = ["edge-1", "edge-2", "edge-3"]
+VIEWERS = 6
+FILM_S = 120.0
+UNTIL_STOPPED_S = FILM_S - 10  # one round of viewers, again and again until Ctrl-C
+LIVE, FILM = "/live/master.m3u8", "/film/master.m3u8"
+LIVE_WITHIN_S = 30.0
+SUMMARY_EVERY_S = 2.0
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM: take everything down."""
+
+
+def say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+class Demo:
+    """The whole cast; `close` takes it down in order."""
+
+    def __init__(self, directory: Path, *, swarm: bool) -> None:
+        self.programs = Swarm(directory, swarm=swarm)
+        self.swarm = swarm
+        self.ffmpeg: Program | None = None
+        self.players: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        directory = self.programs.directory
+        say("making a film (ffmpeg, two renditions) ...")
+        make_film(self.programs.media / "film", FILM_S)
+        self.programs.start_origin()
+        say(f"origin and tracker  http://{self.programs.origin_address}/")
+        say(f"        status  {self.programs.admin_url('origin', '/')}")
+        for node in EDGES:
+            self.programs.start_edge(node)
+        if self.swarm:
+            self.programs.wait_joined()
+        live = live_command(f"http://{self.programs.origin_address}/live")
+        self.ffmpeg = Program("ffmpeg", live, directory / "ffmpeg.log", waits=False)
+        self._wait_for_live()
+        for node in EDGES:
+            say(f"{node}  player  {self.programs.url(node, '/-/player/?src=' + LIVE)}")
+            say(f"        film    {self.programs.url(node, '/-/player/?src=' + FILM)}")
+            say(f"        status  {self.programs.admin_url(node, '/')}")
+        say()
+
+    def _wait_for_live(self) -> None:
+        """Until the live stream can be asked for through the first edge."""
+        assert self.ffmpeg is not None
+        until = time.monotonic() + LIVE_WITHIN_S
+        while time.monotonic() < until:
+            if self.ffmpeg.process.poll() is not None:
+                raise RuntimeError(f"the live stream ended early: {self.ffmpeg.said()}")
+            try:
+                with urllib.request.urlopen(self.programs.url(EDGES[0], LIVE), timeout=5):
+                    return
+            except urllib.error.HTTPError:
+                time.sleep(0.2)
+        raise RuntimeError(f"no live stream after {LIVE_WITHIN_S:.0f} s: {self.ffmpeg.said()}")
+
+    def watch(self, seconds: float) -> dict[str, Any]:
+        """Six viewers, each stream through each edge; what they report. A summary is printed meanwhile."""
+        urls = [self.programs.url(node, path) for node in EDGES for path in (LIVE, FILM)]
+        command = [sys.executable, "-m", "player", *urls, "--viewers", str(VIEWERS), "--seconds", str(seconds)]
+        self.players = subprocess.Popen(
+            [*command, "--json", "--progress"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        progress: dict[str, Any] = {}
+        problems: list[str] = []
+        reading = threading.Thread(target=_follow, args=(self.players, progress, problems), daemon=True)
+        reading.start()
+        self._summarise_until_done(progress)
+        assert self.players.stdout is not None
+        out = self.players.stdout.read()
+        code = self.players.wait()
+        reading.join(timeout=5)
+        for problem in problems:
+            say(f"viewers: {problem}")
+        if not out.strip():
+            raise RuntimeError(f"the viewers ended with exit code {code} and no report")
+        report: dict[str, Any] = json.loads(out)
+        return report
+
+    def _summarise_until_done(self, progress: dict[str, Any]) -> None:
+        assert self.players is not None
+        while True:
+            try:
+                self.players.wait(SUMMARY_EVERY_S)
+            except subprocess.TimeoutExpired:
+                say(self._summary(progress))
+            else:
+                return
+
+    def figures(self, report: dict[str, Any]) -> dict[str, Any]:
+        """The figures of the whole demo so far; bytes by the edges' own counters, what was watched by the viewers'."""
+        viewer = sum(self.programs.total(node, "starling_viewer_bytes_total") for node in EDGES)
+        origin = sum(self.programs.total(node, "starling_origin_bytes_total") for node in EDGES)
+        fetched = sum(self.programs.total(node, "starling_fetched_bytes_total") for node in EDGES)
+        distinct = report.get("distinct_bytes", 0)
+        return {
+            "viewer_bytes": int(viewer),
+            "origin_bytes": int(origin),
+            "distinct_bytes": int(distinct),
+            "origin_copies": round(origin / distinct, 4) if distinct else None,
+            "offload": round(1 - origin / viewer, 4) if viewer else None,
+            "offload_without_swarm": round(1 - fetched / viewer, 4) if viewer else None,
+            "peer_share": round(1 - origin / fetched, 4) if fetched else None,
+            "stalls": report.get("stalls", 0),
+            "errors": report.get("errors", 0),
+            "viewers": report.get("viewers", VIEWERS),
+            "startup_s": report.get("startup_s"),
+            "latency_s": report.get("latency_s"),
+            "swarm": self.swarm,
+        }
+
+    def _summary(self, progress: dict[str, Any]) -> str:
+        now = self.figures(progress)
+        copies = f"{now['origin_copies']:.2f}" if now["origin_copies"] is not None else "-"
+        share = f"{now['peer_share']:.0%}" if now["peer_share"] is not None else "-"
+        return (
+            f"viewers got {_mib(now['viewer_bytes'])}, the origin sent {_mib(now['origin_bytes'])}: "
+            f"{copies} copies of what was watched, {share} of what edges fetched came from peers; "
+            f"stalls {now['stalls']}, errors {now['errors']}"
+        )
+
+    def close(self) -> None:
+        if self.players is not None and self.players.poll() is None:
+            self.players.kill()
+            self.players.wait()
+        if self.ffmpeg is not None:
+            self.ffmpeg.stop(within_s=5)
+        self.programs.stop()
+
+
+def _follow(players: "subprocess.Popen[str]", progress: dict[str, Any], problems: list[str]) -> None:
+    """The viewers' stderr: one JSON object a second, and whatever they complain of."""
+    assert players.stderr is not None
+    for line in players.stderr:
+        try:
+            progress.update(json.loads(line))
+        except ValueError:
+            problems.append(line.strip())
+
+
+def _mib(size: float) -> str:
+    return f"{size / (1 << 20):.1f} MiB"
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def main() -> int:
+    seconds = os.environ.get("DEMO_SECONDS")
+    swarm = os.environ.get("DEMO_SWARM", "on").lower() not in ("off", "0", "no", "false")
+    try:
+        length = float(seconds) if seconds else None
+    except ValueError:
+        print(f"DEMO_SECONDS: expected a number of seconds, got {seconds!r}", file=sys.stderr)
+        return 2
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _on_signal)
+    with tempfile.TemporaryDirectory(prefix="starling-demo-") as directory:
+        demo: Demo | None = None
+        try:
+            demo = Demo(Path(directory), swarm=swarm)
+            demo.start()
+            return _play(demo, length)
+        except Stopped:
+            say("\nstopping")
+            return 0
+        except (RuntimeError, TimeoutError, OSError) as error:
+            print(f"demo: {error}", file=sys.stderr)
+            return 1
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # closing is under way: it takes a second or two
+            if demo is not None:
+                demo.close()
+
+
+def _play(demo: Demo, length: float | None) -> int:
+    if length is None:
+        say("Open a player above; Ctrl-C ends the demo.")
+        while True:
+            demo.watch(UNTIL_STOPPED_S)
+    figures = demo.figures(demo.watch(length))
+    say(json.dumps(figures))
+    return 0 if not figures["errors"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Real programs on loopback: an origin and edges as child processes, on free ports, gone when their parent is.
+
+Knows the programs only by their command lines, configuration keys and ready lines (docs/design.md, section 8).
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_WITHIN_S = 20.0
+STOP_WITHIN_S = 40.0
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """In the child, before it runs: a parent killed outright takes its children along (Linux)."""
+    os.setsid()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Program:
+    """One child process. Its stderr goes to a file; if it prints a ready line, `ready` holds it."""
+
+    def __init__(
+        self, name: str, command: list[str], log: Path, *, environ: Mapping[str, str] | None = None, waits: bool = True
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._err: IO[bytes] = log.open("ab")
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if waits else self._err,
+            stderr=self._err,
+            preexec_fn=_die_with_parent,
+        )
+        self.ready: dict[str, Any] = {}
+        if waits:
+            try:
+                self.ready = self._read_ready()
+            except BaseException:
+                self.kill()
+                raise
+
+    def __repr__(self) -> str:
+        return f"<Program {self.name} pid {self.process.pid}>"
+
+    def _read_ready(self) -> dict[str, Any]:
+        """RuntimeError, with what the program said, if it ends or says nothing in time."""
+        assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], READY_WITHIN_S)
+        line = self.process.stdout.readline() if readable else b""
+        if not line:
+            raise RuntimeError(f"{self.name} did not start: {self.said().strip() or 'no word'}")
+        ready: dict[str, Any] = json.loads(line)
+        return ready
+
+    def said(self) -> str:
+        """Everything on its stderr so far."""
+        return self.log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        self.process.kill()
+        self._reap()
+
+    def stop(self, within_s: float = STOP_WITHIN_S) -> int:
+        """SIGTERM; the exit code. Killed if it does not end in time."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        return self._reap()
+
+    def _reap(self) -> int:
+        code = self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._err.close()
+        return code
+
+
+class Swarm:
+    """An origin (with tracker) and edges under one directory."""
+
+    def __init__(self, directory: Path, *, swarm: bool = True) -> None:
+        self.directory = directory
+        self.swarm = swarm
+        self.origin: Program | None = None
+        self.edges: dict[str, Program] = {}
+        self.media = directory / "media"
+        self.keys = directory / "keys"
+        self.media.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            [sys.executable, "-m", "origin", "keys", str(self.keys)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+        )
+
+    def start_origin(self, listen: str = "127.0.0.1:0", **more: object) -> Program:
+        """More keys override: `start_origin(media=None)`."""
+        config: dict[str, object] = {
+            "listen": listen,
+            "admin": {"listen": "127.0.0.1:0"},
+            "media": str(self.media),
+            "ingest": True,
+            "state": str(self.directory / "origin-state"),
+            "signing_key_file": str(self.keys / "signing.key"),
+            "swarm": {"secret_file": str(self.keys / "swarm.secret")},
+        }
+        self.origin = self._start("origin", "origin", config | more)
+        return self.origin
+
+    def edge_config(self, node: str) -> dict[str, Any]:
+        """The configuration of an edge that joins the origin now running."""
+        url = f"http://{self.origin_address}"
+        config: dict[str, Any] = {
+            "node": node,
+            "viewer": {"listen": "127.0.0.1:0"},
+            "peer": {"listen": "127.0.0.1:0"},
+            "admin": {"listen": "127.0.0.1:0"},
+            "origin": {"url": url, "trust": "signed", "public_key_file": str(self.keys / "signing.pub")},
+            "cache": {"directory": str(self.directory / node), "memory": "256MiB", "disk": "4GiB"},
+            "drain": {"grace": "200ms"},
+        }
+        if self.swarm:
+            config["swarm"] = {"tracker": url, "secret_file": str(self.keys / "swarm.secret")}
+        return config
+
+    @property
+    def origin_address(self) -> str:
+        """RuntimeError before the origin has started."""
+        if self.origin is None:
+            raise RuntimeError("the origin has not been started")
+        return str(self.origin.ready["listen"])
+
+    def start_edge(self, node: str, config: Mapping[str, Any] | None = None) -> Program:
+        """Started, not yet joined: see `wait_joined`."""
+        self.edges[node] = self._start(node, "edge", config or self.edge_config(node))
+        return self.edges[node]
+
+    def _start(self, name: str, module: str, config: Mapping[str, object]) -> Program:
+        path = self.directory / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(dict(config)))
+        command = [sys.executable, "-m", module, "--config", str(path)]
+        return Program(name, command, self.directory / f"{name}.log")
+
+    def wait_joined(self, within_s: float = 15.0) -> None:
+        """Until every edge carries weight and sees every other. TimeoutError says who does not."""
+        until = time.monotonic() + within_s
+        waiting = dict.fromkeys(self.edges, "")
+        while waiting:
+            for node in list(waiting):
+                status = self.status(node)
+                alive = [peer["node"] for peer in status["peers"] if peer["state"] == "alive"]
+                if status["state"] == "alive" and set(alive) >= set(self.edges) - {node}:
+                    del waiting[node]
+                else:
+                    waiting[node] = f"{status['state']}, sees {alive}, {status['troubles']}"
+            if waiting and time.monotonic() > until:
+                raise TimeoutError(f"not joined after {within_s} s: {waiting}")
+            if waiting:
+                select.select([], [], [], 0.05)
+
+    def url(self, node: str, path: str = "") -> str:
+        return f"http://{self.edges[node].ready['viewer']}{path}"
+
+    def admin_url(self, node: str, path: str = "") -> str:
+        """Of an edge, or of "origin"."""
+        program = self.origin if node == "origin" else self.edges[node]
+        assert program is not None
+        return f"http://{program.ready['admin']}{path}"
+
+    def status(self, node: str) -> dict[str, Any]:
+        with urllib.request.urlopen(self.admin_url(node, "/status"), timeout=5) as answer:
+            status: dict[str, Any] = json.load(answer)
+            return status
+
+    def metrics(self, node: str) -> dict[str, float]:
+        """Every sample of `/metrics`, by its name with labels as exposed."""
+        with urllib.request.urlopen(self.admin_url(node, "/metrics"), timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in samples}
+
+    def total(self, node: str, metric: str) -> float:
+        """A metric summed over its labels, e.g. `starling_origin_bytes_total`."""
+        return sum(v for name, v in self.metrics(node).items() if name == metric or name.startswith(metric + "{"))
+
+    def stop(self) -> dict[str, int]:
+        """All of them, edges first and together; exit codes by name."""
+        for edge in self.edges.values():
+            if edge.process.poll() is None:
+                edge.process.terminate()
+        codes = {node: edge.stop() for node, edge in self.edges.items()}
+        if self.origin is not None:
+            codes["origin"] = self.origin.stop()
+        return codes
+
+
+@contextlib.contextmanager
+def running_swarm(directory: Path, nodes: list[str], *, swarm: bool = True) -> Iterator[Swarm]:
+    """An origin and edges, joined, for the length of a `with`."""
+    programs = Swarm(directory, swarm=swarm)
+    try:
+        programs.start_origin()
+        for node in nodes:
+            programs.start_edge(node)
+        if swarm:
+            programs.wait_joined()
+        yield programs
+    finally:
+        programs.stop()
