@@ -30,8 +30,13 @@ class Disk:
         self.hashers = ThreadPoolExecutor(HASH_THREADS, "hash")
 
     async def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """What `work` returns, done in a thread."""
-        return await asyncio.wrap_future(self.readers.submit(work, *args, **kwargs))
+        """What `work` returns, done in a thread. A cancelled caller waits for the thread: nothing goes on behind it."""
+        doing = asyncio.wrap_future(self.readers.submit(work, *args, **kwargs))
+        try:
+            return await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            await asyncio.wait((doing,))
+            raise
 
     def close(self) -> None:
         self.readers.shutdown(wait=True, cancel_futures=True)

@@ -75,27 +75,20 @@ class Ingest:
     async def receive(self, body: AsyncIterator[bytes]) -> Path:
         """Write a body to a file apart. TooLong, OSError, and whatever `body` raises; then nothing is left of it."""
         path = self._received / secrets.token_hex(16)
-        descriptor = await self._disk.run(os.open, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        writing: asyncio.Future[None] | None = None
+        total, gathered = 0, bytearray()
         try:
-            total, gathered = 0, bytearray()
             async for chunk in body:
                 total += len(chunk)
                 if total > MOST_OBJECT_BYTES:
                     raise TooLong(f"longer than {MOST_OBJECT_BYTES} bytes")
                 gathered += chunk
                 if len(gathered) >= WRITE_BYTES:
-                    writing = asyncio.ensure_future(self._disk.run(_write_all, descriptor, bytes(gathered)))
-                    await asyncio.shield(writing)
+                    await self._disk.run(_append, path, bytes(gathered))
                     gathered.clear()
-            await self._disk.run(_write_all, descriptor, bytes(gathered))
+            await self._disk.run(_append, path, bytes(gathered))
         except BaseException:
-            if writing is not None:
-                await asyncio.wait((writing,))  # or the descriptor would be closed under the thread
-            os.close(descriptor)
             _discard(path)
             raise
-        os.close(descriptor)
         return path
 
     async def land(self, url_path: str, received: Path) -> bool:
@@ -191,7 +184,9 @@ def _discard(received: Path) -> None:
     received.unlink(missing_ok=True)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+def _append(path: Path, data: bytes) -> None:
+    """Opened for each write: so no descriptor outlives a packager that hangs up."""
+    with path.open("ab", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
