@@ -56,13 +56,16 @@ class FrameStream:
         await self._write(piece_head(piece, len(data)) + data)
         self.sent_bytes += len(data)
 
-    async def waiting(self, doing: "asyncio.Future[_T]") -> _T:
-        """The result of `doing`; meanwhile the asker is told that we live. Cancelled with us."""
-        while True:
-            done, _ = await asyncio.wait((doing,), timeout=WAIT_EVERY_S)
-            if done:
-                return doing.result()
-            await self.send(WaitFrame())
+    async def waiting(self, doing: Awaitable[_T]) -> _T:
+        """The result of `doing`; meanwhile the asker is told that we live. It is cancelled with us: shield what others
+        wait for too."""
+        task = asyncio.ensure_future(doing)
+        try:
+            while not (await asyncio.wait((task,), timeout=WAIT_EVERY_S))[0]:
+                await self.send(WaitFrame())
+            return task.result()
+        finally:
+            task.cancel()
 
     async def end(self) -> web.StreamResponse:
         await self.send(EndFrame())

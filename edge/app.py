@@ -31,6 +31,7 @@ from edge.store import Store, restored
 from edge.viewer_http import ViewerHttp
 from swarm.errors import RemoteError
 from swarm.metainfo import Page, Signed, open_page
+from swarm.names import token_like
 from swarm.placement import SMALL_BYTES
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,18 @@ class Edge:
         """Standalone, the origin is asked like by anybody: what it sends is signed all the same."""
         return self._anonymous if self.roster.standalone else self.asker
 
+    def _warn(self) -> None:
+        """What the configuration says that may not do what its writer thinks."""
+        config = self.config
+        for name in config.cache.ignore_query:
+            if token_like(name):
+                log.warning("cache.ignore_query drops %r, which looks like a token, and nobody checks it here", name)
+        limited = [key for key in ("uplink", "peers_up", "down", "origin") if getattr(config.limits, key)]
+        if limited:
+            log.warning("limits.%s: read, but not enforced in this version yet", ", limits.".join(limited))
+        if config.swarm is not None and config.swarm.seeds:
+            log.warning("swarm.seeds: read, but there is no gossip in this version yet; the tracker alone is asked")
+
     async def start(self) -> None:
         """StartupError for what the operator must mend; whatever was opened is closed again."""
         try:
@@ -118,6 +131,7 @@ class Edge:
 
     async def _start(self) -> None:
         config = self.config
+        self._warn()
         if self.membership is not None:
             await self.membership.restore()
         try:
@@ -238,6 +252,7 @@ class Edge:
         await self._anonymous.close()
 
     async def _on_response(self, request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = "starling"
         if self._draining:  # so that nobody's next request meets a closed connection
             response.headers["Connection"] = "close"
             response.force_close()

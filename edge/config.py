@@ -76,8 +76,8 @@ class Swarm(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"role: superpeer has no meaning in topology {self.topology}; only in topology superpeer")
         if self.topology != "hybrid":
             raise ValueError(f"topology: {self.topology} is not in this version yet; use hybrid")
-        if not self.tracker and not self.seeds:
-            raise ValueError("give tracker, seeds or both: an edge must know where to meet the others")
+        if not self.tracker:
+            raise ValueError("tracker is missing: seeds alone do not serve in this version yet")
         if any(seed.port == 0 for seed in self.seeds):
             raise ValueError("seeds: port 0 cannot be asked")
 

@@ -49,6 +49,10 @@ class Waiter:
             raise self._failure
         self._ready.clear()
 
+    def take(self) -> int | None:
+        """A piece that has landed, if there is one."""
+        return self._ready.popleft() if self._ready else None
+
     async def next(self) -> int:
         """The next piece that landed. Raises what made the rest impossible, once all that landed has been taken."""
         while not self._ready:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -16,7 +17,15 @@ from edge.metrics import EdgeMetrics
 from edge.roster import Roster, ViewFile
 from swarm.accounting import Control
 from swarm.errors import RemoteError, Unreachable
-from swarm.members import ANNOUNCEMENT_CONTEXT, Announcement, AnnounceReply, AnnounceRequest, Member, State
+from swarm.members import (
+    ANNOUNCEMENT_CONTEXT,
+    Announcement,
+    AnnounceReply,
+    AnnounceRequest,
+    Member,
+    State,
+    read_announcement,
+)
 from swarm.metainfo import Signed
 
 log = logging.getLogger(__name__)
@@ -28,29 +37,57 @@ CONFLICT_S = 5.0  # longer than a tracker remembers an edge that died: then the 
 FIRST_VIEW_S = 3.0  # ready without a view after so long (DESIGN 8)
 
 
+@dataclass
+class _Tracker:
+    """What one tracker last said."""
+
+    url: str
+    generation: int = 0
+    members: tuple[Member, ...] = ()
+    answers: bool = False
+    refuses: str = ""
+    silent: str = ""
+    why_leaf: str = "no view yet"
+    conflict_since: float | None = None
+
+
 class Membership:
-    """Keeps the roster's view current. Tracker after tracker is tried; with none left the last view goes on."""
+    """Keeps the roster's view current: the union of what all trackers that answer say. With none left the last view
+    goes on; so no single tracker is missed."""
 
     def __init__(
         self, trackers: Sequence[str], asker: Asker, roster: Roster, file: ViewFile | None, metrics: EdgeMetrics
     ) -> None:
-        self._trackers = list(trackers)
+        self._trackers = [_Tracker(url) for url in trackers]
         self._asker = asker
         self._roster = roster
         self._file = file
         self._metrics = metrics
-        self._generation = 0
         self._request: AnnounceRequest | None = None
-        self._conflict_since: float | None = None
         self._began_at = time.monotonic()
-        self.why_leaf = "no view yet"
-        self.tracker_silent = ""
-        self.has_view = False
+        self._views = 0
+
+    def __repr__(self) -> str:
+        return f"<Membership of {self._roster.me}: {self._trackers}>"
+
+    # --- how it stands
 
     @property
     def settled(self) -> bool:
         """A view was received, or long enough spent trying."""
-        return self.has_view or self._roster.refused or time.monotonic() - self._began_at >= FIRST_VIEW_S
+        waited = time.monotonic() - self._began_at >= FIRST_VIEW_S
+        return self._views > 0 or self._roster.refused or waited
+
+    @property
+    def why_leaf(self) -> str:
+        """Why this edge carries no weight; empty if it does."""
+        if self._roster.state() is State.ALIVE and not self._roster.refused:
+            return ""
+        return "; ".join(tracker.refuses or tracker.silent or tracker.why_leaf for tracker in self._trackers)
+
+    @property
+    def tracker_silent(self) -> str:
+        return "; ".join(f"{tracker.url}: {tracker.silent}" for tracker in self._trackers if tracker.silent)
 
     async def restore(self) -> None:
         """Begin with the last view kept on disk, until a tracker answers."""
@@ -60,82 +97,95 @@ class Membership:
         if members:
             self._roster.take_view(0, members)
 
+    # --- announcing
+
     async def run(self, port: int, advertise: str | None, capacity_bps: float | None) -> None:
         """Until cancelled. StartupError if another living edge bears our name."""
         self._began_at = time.monotonic()
-        self._request = AnnounceRequest(
-            signed=_announcement(self._roster, self._roster.signer, port, advertise, capacity_bps), hold_ms=HOLD_MS
-        )
-        at = 0
+        signed = _announcement(self._roster, self._roster.signer, port, advertise, capacity_bps)
+        self._request = AnnounceRequest(signed=signed, hold_ms=HOLD_MS)
+        async with asyncio.TaskGroup() as following:
+            for tracker in self._trackers:
+                following.create_task(self._follow(tracker, self._request))
+
+    async def _follow(self, tracker: _Tracker, request: AnnounceRequest) -> None:
         while True:
-            tracker = self._trackers[at % len(self._trackers)]
-            pause_s = await self._announce_once(tracker)
+            pause_s = await self._announce(tracker, request)
             if pause_s:
-                at += 1
-                self._generation = 0
                 await asyncio.sleep(pause_s)
 
-    async def _announce_once(self, tracker: str) -> float:
-        """One round; how long to pause before the next tracker, 0 if all is well."""
-        assert self._request is not None
-        request = msgspec.structs.replace(self._request, known_generation=self._generation)
+    async def _announce(self, tracker: _Tracker, request: AnnounceRequest) -> float:
+        """One round; how long to pause before the next, 0 if all is well."""
+        request = msgspec.structs.replace(request, known_generation=tracker.generation)
+        self._metrics.control_bytes[Control.VIEW] += len(msgspec.msgpack.encode(request))
         began = time.monotonic()
+        within_s = HOLD_MS / 1000 + 2
         try:
-            reply = await self._asker.message(
-                tracker, ANNOUNCE_PATH, request, AnnounceReply, within_s=HOLD_MS / 1000 + 2
-            )
+            reply = await self._asker.message(tracker.url, ANNOUNCE_PATH, request, AnnounceReply, within_s=within_s)
         except WrongSecret as error:
-            self._on_wrong_secret(tracker, error)
+            self._on_refused(tracker, error)
             return REFUSED_PAUSE_S
         except (Unreachable, RemoteError) as error:
-            if not self.tracker_silent:
-                log.warning("tracker %s does not answer (%s): going on with the last view", tracker, error)
-            self.tracker_silent = str(error)
+            self._on_silent(tracker, error)
             return random.uniform(*SILENT_PAUSE_S)  # noqa: S311
-        await self._on_reply(tracker, reply, time.monotonic() - began)
-        return SILENT_PAUSE_S[1] if reply.conflict else 0.0
-
-    def _on_wrong_secret(self, tracker: str, error: WrongSecret) -> None:
-        if not self._roster.refused:
-            log.error("tracker %s refused us: %s; serving from the origin, standalone", tracker, error)
-        self._roster.refused = True
-        self.why_leaf = f"wrong swarm secret: {error}"
-
-    async def _on_reply(self, tracker: str, reply: AnnounceReply, took_s: float) -> None:
         if reply.conflict is not None:
             self._on_conflict(tracker, reply)
-            return
-        self._conflict_since = None
-        if self.tracker_silent or self._roster.refused:
-            log.info("tracker %s answers again", tracker)
-        self.tracker_silent = ""
-        self._roster.refused = False
+            return SILENT_PAUSE_S[1]
+        await self._on_reply(tracker, reply, time.monotonic() - began)
+        return 0.0
+
+    def _on_refused(self, tracker: _Tracker, error: WrongSecret) -> None:
+        if not tracker.refuses:
+            log.error("tracker %s refused us: %s", tracker.url, error)
+        tracker.refuses, tracker.answers = f"wrong swarm secret: {error}", False
+        self._judge_refusal()
+
+    def _on_silent(self, tracker: _Tracker, error: Exception) -> None:
+        if not tracker.silent:
+            log.warning("tracker %s does not answer (%s): going on with the last view", tracker.url, error)
+        tracker.silent, tracker.answers, tracker.generation = str(error), False, 0
+        if any(other.answers for other in self._trackers):
+            tracker.members = ()  # somebody else knows better than its last word
+
+    def _judge_refusal(self) -> None:
+        """Refused by some tracker and accepted by none: standalone."""
+        refused = any(t.refuses for t in self._trackers) and not any(t.answers for t in self._trackers)
+        if refused and not self._roster.refused:
+            log.error("refused by the swarm: serving from the origin, standalone")
+        self._roster.refused = refused
+
+    async def _on_reply(self, tracker: _Tracker, reply: AnnounceReply, took_s: float) -> None:
+        if tracker.silent or tracker.refuses:
+            log.info("tracker %s answers again", tracker.url)
+        tracker.silent = tracker.refuses = ""
+        tracker.answers, tracker.conflict_since = True, None
+        self._judge_refusal()
         rtt_s = max(0.0, took_s - reply.held_ms / 1000)
         self._roster.offset_s = reply.now_ms / 1000 + rtt_s / 2 - time.time()
-        self._on_state(reply)
+        self._on_state(tracker, reply)
         if reply.members is not None:
-            self._generation = reply.generation
-            self._metrics.control_bytes[Control.VIEW] += len(msgspec.msgpack.encode(reply))
-            self._roster.take_view(reply.generation, reply.members)
-            self.has_view = True
-            await self._keep(reply.members)
+            tracker.generation, tracker.members = reply.generation, reply.members
+            self._views += 1
+            members = _merged(tracker.members for tracker in self._trackers)
+            self._roster.take_view(self._views, members)
+            await self._keep(members)
 
-    def _on_state(self, reply: AnnounceReply) -> None:
+    def _on_state(self, tracker: _Tracker, reply: AnnounceReply) -> None:
         why = "" if reply.state is State.ALIVE else reply.why or "not reached yet"
-        if why and why != self.why_leaf:
+        if why and why != tracker.why_leaf:
             log.warning("we are a leaf, home for nothing: %s", why)
-        elif not why and self.why_leaf:
+        elif not why and tracker.why_leaf:
             log.info("reachable: we carry weight")
-        self.why_leaf = why
+        tracker.why_leaf = why
 
-    def _on_conflict(self, tracker: str, reply: AnnounceReply) -> None:
+    def _on_conflict(self, tracker: _Tracker, reply: AnnounceReply) -> None:
         now = time.monotonic()
-        self._conflict_since = self._conflict_since or now
-        self.why_leaf = f"another edge named {self._roster.me} lives at {reply.conflict}"
-        if now - self._conflict_since >= CONFLICT_S:
+        tracker.conflict_since = tracker.conflict_since or now
+        tracker.why_leaf = f"another edge named {self._roster.me} lives at {reply.conflict}"
+        if now - tracker.conflict_since >= CONFLICT_S:
             raise StartupError(
                 f"node name {self._roster.me!r} is taken: {reply.conflict} bears it, and this edge ({reply.observed}) "
-                f"may not (says tracker {tracker}); give each edge a name of its own"
+                f"may not (says tracker {tracker.url}); give each edge a name of its own"
             )
 
     async def _keep(self, members: Sequence[Member]) -> None:
@@ -147,16 +197,33 @@ class Membership:
             log.warning("the view cannot be kept on disk: %s", error.strerror)
 
     async def leave(self) -> None:
-        """Say goodbye, so that nobody waits for us; best effort within a second."""
-        if self._request is None or self._roster.refused:
+        """Say goodbye to every tracker that knows us, so that nobody waits for us; best effort within a second."""
+        if self._request is None:
             return
         goodbye = msgspec.structs.replace(self._request, leaving=True, hold_ms=0)
-        for tracker in self._trackers:
-            try:
-                await self._asker.message(tracker, ANNOUNCE_PATH, goodbye, AnnounceReply, within_s=1.0)
-                return
-            except (Unreachable, RemoteError, WrongSecret) as error:
-                log.warning("could not say goodbye to tracker %s: %s", tracker, error)
+        known_to = [tracker.url for tracker in self._trackers if tracker.answers]
+        await asyncio.gather(*(self._say_goodbye(url, goodbye) for url in known_to))
+
+    async def _say_goodbye(self, url: str, goodbye: AnnounceRequest) -> None:
+        try:
+            await self._asker.message(url, ANNOUNCE_PATH, goodbye, AnnounceReply, within_s=1.0)
+        except (Unreachable, RemoteError, WrongSecret) as error:
+            log.warning("could not say goodbye to tracker %s: %s", url, error)
+
+
+def _merged(views: Iterable[tuple[Member, ...]]) -> tuple[Member, ...]:
+    """The union of several trackers' views: of one node the latest incarnation, and reached by one is reached."""
+    best: dict[str, tuple[tuple[int, bool], Member]] = {}
+    for member in (member for view in views for member in view):
+        node = member.signed.signer
+        try:
+            rank = (read_announcement(member.signed).incarnation, member.state is State.ALIVE)
+        except RemoteError as error:
+            log.warning("left %s out of the view: %s", node, error)
+            continue
+        if node not in best or rank > best[node][0]:
+            best[node] = (rank, member)
+    return tuple(member for _, (_, member) in sorted(best.items()))
 
 
 def _announcement(

@@ -4,8 +4,8 @@ Asked as home, this edge sends what it has, else fetches it from the origin; ask
 already receiving from the origin. What is not its to fetch it refuses at once, naming whom it would ask.
 """
 
-import asyncio
 import logging
+import time
 
 from aiohttp import web
 
@@ -96,8 +96,7 @@ class PeerHttp:
         known = await self._pointer(stream, path, ask)
         if known is None:
             return
-        loop_now = asyncio.get_running_loop().time()
-        age_ms = round(known.age_s(loop_now) * 1000)
+        age_ms = round(known.age_s(time.monotonic()) * 1000)
         if ask.known_sequence is not None and ask.known_sequence >= known.pointer.sequence:
             await stream.send(UnchangedFrame(age_ms))
             return
@@ -121,7 +120,7 @@ class PeerHttp:
             await stream.send(RefusedFrame(Why.NOT_HOME, holders=(first,) if first else ()))
             return None
         try:
-            return await stream.waiting(asyncio.ensure_future(self._resolver.resolve_as_home(path)))
+            return await stream.waiting(self._resolver.resolve_as_home(path))
         except OriginUnreachable as error:
             await stream.send(RefusedFrame(Why.ORIGIN, detail=str(error)))
         except Unshared:
@@ -147,7 +146,7 @@ class PeerHttp:
                     await stream.send(RefusedFrame(Why.NOT_HELD))
                     return
                 else:
-                    await stream.waiting(asyncio.ensure_future(waiter.changed()))
+                    await stream.waiting(waiter.changed())
             await self._send_page_at_end(stream, held, told)
         except (OriginUnreachable, VersionGone) as error:
             await stream.send(RefusedFrame(Why.ORIGIN, detail=str(error)))
@@ -233,7 +232,8 @@ class PeerHttp:
         left = want
         while left:
             try:
-                piece = await stream.waiting(asyncio.ensure_future(waiter.next()))
+                landed = waiter.take()
+                piece = await stream.waiting(waiter.next()) if landed is None else landed
             except (OriginUnreachable, VersionGone) as error:
                 why = Why.UNKNOWN if isinstance(error, VersionGone) else Why.ORIGIN
                 await stream.send(RefusedFrame(why, tuple(pieces.spans(left)), detail=str(error)))

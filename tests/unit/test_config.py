@@ -206,8 +206,8 @@ def test_an_unknown_variable_is_named_with_the_nearest_right_one(edge_error, var
         ("sites: {V: {url: http://o}, v: {url: http://p}}", "sites.v: the same name stands here twice"),
         ("sites: {v: {url: []}}", "sites.v: url is empty; give at least one"),
         ("swarm: {tracker: http://o}", "swarm.secret_file is required (STARLING__SWARM__SECRET_FILE)"),
-        ("swarm: {secret_file: /s}", "swarm: give tracker, seeds or both"),
-        ("swarm: {secret_file: /s, seeds: ['a:0']}", "swarm: seeds: port 0 cannot be asked"),
+        ("swarm: {secret_file: /s}", "swarm: tracker is missing: seeds alone do not serve in this version yet"),
+        ("swarm: {secret_file: /s, tracker: http://o, seeds: ['a:0']}", "swarm: seeds: port 0 cannot be asked"),
         (
             "swarm: {secret_file: /s, tracker: http://o, role: superpeer}",
             "swarm: role: superpeer has no meaning in topology hybrid; only in topology superpeer",
