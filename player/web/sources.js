@@ -2,6 +2,7 @@
 
 export const SOURCES = ["memory", "disk", "peer", "origin"];
 export const NAMES = { memory: "memory", disk: "disk", peer: "peers", origin: "origin" };
+const MOST_MISSES = 8;
 const MOST_QUESTIONS = 12; // waiting to be asked; a page that fell behind asks about the newest
 
 // The `detail` of the cache nearest to the viewer: the last member of the list that has one.
@@ -22,11 +23,16 @@ export class Ledger {
     this.onAccount = onAccount;
     this.waiting = [];
     this.isAsking = false;
-    this.isTold = true; // until the edge says it keeps no such account
+    this.misses = 0; // in a row
   }
 
   get total() {
     return SOURCES.reduce((sum, source) => sum + this.bytes[source], 0);
+  }
+
+  // Whether the edge keeps such an account at all. It may not have a single body (404): that alone says nothing.
+  get isTold() {
+    return this.misses < MOST_MISSES;
   }
 
   onBody(source, size) {
@@ -46,7 +52,7 @@ export class Ledger {
       const segment = this.waiting.shift();
       try {
         const answer = await fetch(`/-/sources?path=${encodeURIComponent(segment.path)}`, { cache: "no-store" });
-        this.isTold = answer.status !== 404 && answer.status !== 501;
+        this.misses = answer.ok ? 0 : this.misses + 1;
         if (answer.ok) this.onAnswer(segment, await answer.json());
       } catch (error) {
         console.warn("sources:", error); // the edge restarts, say: the picture lacks one row, nothing else
