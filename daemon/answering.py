@@ -72,6 +72,12 @@ class FrameStream:
         await self._response.write_eof()
         return self._response
 
+    def cut(self) -> web.StreamResponse:
+        """Nobody reads on: let the connection go."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+        return self._response
+
     async def _write(self, data: bytes) -> None:
         async with asyncio.timeout(STUCK_S):
             await self._response.write(data)

@@ -26,6 +26,7 @@ from swarm.wire import Ask, Frame, PageFrame, PieceFrame, PointerFrame, RefusedF
 
 log = logging.getLogger(__name__)
 
+SETTLE_S = 5.0  # whoever waited for a fill has seen its end by then
 RECENT_PLANS = 100
 MOST_NOTES = 50  # orders remembered of one fill
 ORIGIN_ATTEMPTS = 3  # an origin that broke off in the middle of a body is asked for the rest
@@ -415,7 +416,7 @@ class Fills:
             del self._under_way[fill.held.version]
         held = fill.held
         held.filling = False
-        held.settle()
+        asyncio.get_running_loop().call_later(SETTLE_S, held.settle)
         self.recent.append(
             {
                 "path": held.path.target,

@@ -125,10 +125,9 @@ class Held:
 
     def stop_waiting(self, waiter: Waiter) -> None:
         self.waiters.discard(waiter)
-        self.settle()
 
     def settle(self) -> None:
-        """Where pieces lately came from concerns nobody once no fill and no waiter is left."""
+        """Some time after a fill: where pieces lately came from concerns nobody who asks from now on."""
         if not self.waiters and not self.filling:
             self.fresh_from.clear()
 

@@ -5,7 +5,7 @@ with this edge's node key as it arrives (trust `attested`).
 """
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Protocol
@@ -31,6 +31,7 @@ from swarm.metainfo import (
     pieces_per_page,
 )
 from swarm.names import Path, version_id
+from swarm.playlist import rewrite
 from swarm.wire import (
     Ask,
     EndFrame,
@@ -163,7 +164,9 @@ class PlainOrigin:
             if response.status >= 500:
                 self._on_fault(OriginFault.STATUS)
                 raise OriginUnreachable(f"origin answered {response.status}")
-            pointer = self._pointer(path, response, known)
+            playlist = await self._playlist(path, response)
+            size = response.content_length if playlist is None else len(playlist)
+            pointer = self._pointer(path, response, size, known)
             if pointer is None:
                 yield RefusedFrame(Why.UNSHARED)
             elif ask.version is not None and pointer.version != ask.version:
@@ -174,16 +177,32 @@ class PlainOrigin:
                     signed = self._signer.sign(POINTER_CONTEXT, encode(pointer))
                     yield PointerFrame(signed, max(0, age_ms), self.trust)
                 if response.status != HTTPStatus.NOT_MODIFIED:
-                    async for frame in self._body(pointer, response):
+                    chunks = self._chunks(response) if playlist is None else _once(playlist)
+                    async for frame in self._body(pointer, chunks):
                         yield frame
             yield EndFrame()
 
-    def _pointer(self, path: Path, response: aiohttp.ClientResponse, known: Pointer | None) -> Pointer | None:
+    async def _playlist(self, path: Path, response: aiohttp.ClientResponse) -> bytes | None:
+        """A playlist's body, the URIs under the origin's URL made relative so that they lead back to us; None for
+        anything else. What is not a playlist after all stays as it is."""
+        if response.status != HTTPStatus.OK or not path.url_path.endswith(".m3u8"):
+            return None
+        body = b"".join([chunk async for chunk in self._chunks(response)])
+        try:
+            text = body.decode()
+            for url in self._urls:
+                text = rewrite(text, url + path.target, url)
+        except (UnicodeDecodeError, RemoteError):
+            return body
+        return text.encode()
+
+    def _pointer(
+        self, path: Path, response: aiohttp.ClientResponse, size: int | None, known: Pointer | None
+    ) -> Pointer | None:
         """The pointer these headers make; None where HTTP forbids to share the response."""
         if known is not None and response.status == HTTPStatus.NOT_MODIFIED:
-            return self._made(path, _updated(known, tuple(response.headers.items())), known)
+            return self._made(path, _updated(known, _fields(response)), known)
         now = self._swarm_time()
-        size = response.content_length
         bare = Pointer(
             site=path.site,
             path=path.target,
@@ -197,7 +216,7 @@ class PlainOrigin:
             size=size,
             piece_bytes=piece_bytes_for(size),
         )
-        return None if "Set-Cookie" in response.headers else self._made(path, tuple(response.headers.items()), bare)
+        return None if "Set-Cookie" in response.headers else self._made(path, _fields(response), bare)
 
     def _made(self, path: Path, headers: tuple[tuple[str, str], ...], bare: Pointer) -> Pointer | None:
         """The pointer with the lifetime its headers state, or the profile's where they are silent."""
@@ -217,22 +236,31 @@ class PlainOrigin:
             expires=made + life.ttl_s,
         )
 
-    async def _body(self, pointer: Pointer, response: aiohttp.ClientResponse) -> AsyncGenerator[Frame, None]:
-        """The body as pages of whole pieces, each signed as soon as its bytes are there. Never a truncated one."""
-        assert pointer.version is not None
-        cutter = _Cutter(pointer.version, pointer.piece_bytes, self._signer)
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives. OriginUnreachable if it breaks off: a truncated body is never taken for a whole."""
         try:
             async for chunk in response.content.iter_any():
-                for frame in cutter.feed(chunk):
-                    yield frame
+                yield chunk
         except TimeoutError as error:
             self._on_fault(OriginFault.TIMEOUT)
             raise OriginUnreachable("origin fell silent in the middle of a body", timed_out=True) from error
         except (aiohttp.ClientError, OSError) as error:
             self._on_fault(OriginFault.BROKEN)
             raise OriginUnreachable(f"origin broke off: {error}") from error
+
+    async def _body(self, pointer: Pointer, chunks: AsyncIterable[bytes]) -> AsyncGenerator[Frame, None]:
+        """The body as pages of whole pieces, each signed as soon as its bytes are there."""
+        assert pointer.version is not None
+        cutter = _Cutter(pointer.version, pointer.piece_bytes, self._signer)
+        async for chunk in chunks:
+            for frame in cutter.feed(chunk):
+                yield frame
         for frame in cutter.finish():
             yield frame
+
+
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
 
 
 class _Cutter:
@@ -278,6 +306,10 @@ class _Cutter:
         self._piece += len(cut)
         self._offset += length
         return frames
+
+
+def _fields(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
+    return tuple((str(name), value) for name, value in response.headers.items())
 
 
 def _split(target: str) -> tuple[str, str]:

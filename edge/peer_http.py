@@ -71,6 +71,8 @@ class PeerHttp:
             else:
                 await self._answer_pieces(stream, path, ask, asker)
             return await stream.end()
+        except (ConnectionError, TimeoutError):
+            return stream.cut()  # the asker went away, or takes nothing any more
         finally:
             self._count(stream, asker, ask.role)
 

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from edge.fills import Fills, VersionGone
-from edge.held import EVERYTHING, Held, Waiter
+from edge.held import EVERYTHING, Held
 from edge.metrics import EdgeMetrics
 from edge.origins import HOP_BY_HOP, Origin, PlainOrigin
 from edge.resolver import Resolved, Resolver, Unshared
@@ -32,15 +32,24 @@ EXPOSED = "Age, Date, Content-Length, Content-Range, ETag, Cache-Status, Server-
 
 
 class Delivery:
-    """One response on its way: its outcome, where its bytes came from, and what is still to send."""
+    """One response on its way: what of which version, how it ended, and who waits for the rest."""
 
-    def __init__(self, held: Held, known: Known, outcome: Outcome, waiter: Waiter) -> None:
+    def __init__(self, held: Held, resolved: Resolved, span: tuple[int, int] | None) -> None:
         self.held = held
-        self.known = known
-        self.outcome = outcome
-        self.waiter = waiter
-        self.held_before = held.have  # what came later came while the viewer waited
+        self.resolved = resolved
+        self.start, self.end = span or (0, held.metainfo.size)  # bytes; end None: to wherever the version ends
+        self.partial = span is not None
+        self.wanted = EVERYTHING if self.end is None else _pieces_of(held, self.start, self.end)
+        # What came later came while the viewer waited; so did what followed a pointer it had to wait for.
+        self.held_before = held.have & ~pieces.of(held.fresh_from) if resolved.asked else held.have
+        self.missing = (held.all_pieces if self.end is None else self.wanted) & ~held.have
+        self.waiter = held.wait_for(self.wanted)
+        self.outcome = Outcome.HIT
         self.begun = False  # the head is out: this request ends here, in this outcome
+
+    @property
+    def whole_here(self) -> bool:
+        return not self.missing and self.end is not None
 
 
 class ViewerHttp:
@@ -90,6 +99,9 @@ class ViewerHttp:
             return await self._pass(request, path, origin)
         except (OriginUnreachable, VersionGone) as error:
             return self._fail(path, error)
+        except Exception:
+            self._metrics.viewer_requests[Outcome.FAILED] += 1  # our own fault: logged, answered 500
+            raise
 
     async def _answer(self, request: web.Request, path: Path, began: float) -> web.StreamResponse:
         for attempt in range(RESOLVE_AGAIN):
@@ -109,31 +121,44 @@ class ViewerHttp:
         self, request: web.Request, resolved: Resolved, before: Known | None, began: float
     ) -> web.StreamResponse:
         """VersionGone and OriginUnreachable while no byte has been sent; later the connection is cut."""
-        known, pointer = resolved.known, resolved.known.pointer
-        answer: Answer = Full()
-        if pointer.status == HTTPStatus.OK:
-            answer = evaluate(
-                request.method, request.headers.items(), pointer.header("etag"), pointer.header("last-modified"),
-                pointer.size,
-            )  # fmt: skip
-        held = self._store.hold(known.path, pointer, known.trust)
-        match answer:
+        pointer = resolved.known.pointer
+        span = None
+        match self._evaluate(request, pointer):
             case NotModified():
-                return self._without_body(HTTPStatus.NOT_MODIFIED, resolved, self._outcome(resolved, before, held, 0))
+                return self._without_body(HTTPStatus.NOT_MODIFIED, resolved, self._outcome(resolved, before))
             case PreconditionFailed():
                 return self._without_body(HTTPStatus.PRECONDITION_FAILED, resolved, Outcome.REFUSED)
-            case NotSatisfiable():
+            case NotSatisfiable() as answer:
                 assert pointer.size is not None
                 extra = {"Content-Range": answer.content_range(pointer.size)}
                 return self._without_body(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, resolved, Outcome.REFUSED, extra)
+            case Full() if request.method == hdrs.METH_HEAD:
+                return self._head(resolved, self._outcome(resolved, before))
             case Partial(start, end):
-                return await self._send(request, resolved, before, held, (start, end), began)
+                span = (start, end)
             case Full():
-                return await self._send(request, resolved, before, held, None, began)
+                pass
+        held = self._store.hold(resolved.known.path, pointer, resolved.known.trust)
+        delivery = Delivery(held, resolved, span)
+        delivery.outcome = self._outcome(resolved, before, delivery)
+        try:
+            return await self._send(request, delivery, began)
+        finally:
+            held.stop_waiting(delivery.waiter)
+            if delivery.begun:
+                self._metrics.viewer_requests[delivery.outcome] += 1
 
-    def _outcome(self, resolved: Resolved, before: Known | None, held: Held, missing: int) -> Outcome:
-        if missing:
-            return Outcome.JOINED if held.filling and not resolved.first else Outcome.MISS
+    @staticmethod
+    def _evaluate(request: web.Request, pointer: Pointer) -> Answer:
+        """Preconditions and ranges count only where the answer would be 200 (RFC 9110 section 13.2.1)."""
+        if pointer.status != HTTPStatus.OK:
+            return Full()
+        etag, modified = pointer.header("etag"), pointer.header("last-modified")
+        return evaluate(request.method, request.headers.items(), etag, modified, pointer.size)
+
+    def _outcome(self, resolved: Resolved, before: Known | None, delivery: Delivery | None = None) -> Outcome:
+        if delivery is not None and not delivery.whole_here:
+            return Outcome.JOINED if delivery.held.filling and not resolved.first else Outcome.MISS
         if resolved.stale:
             return Outcome.STALE_HIT
         if resolved.asked:
@@ -143,48 +168,29 @@ class ViewerHttp:
 
     # --- bodies
 
-    async def _send(
-        self,
-        request: web.Request,
-        resolved: Resolved,
-        before: Known | None,
-        held: Held,
-        span: tuple[int, int] | None,
-        began: float,
-    ) -> web.StreamResponse:
-        pointer = resolved.known.pointer
-        size = held.metainfo.size
-        start, end = span or (0, size)
-        wanted = EVERYTHING if end is None else _pieces_of(held, start, end)
-        missing = (held.all_pieces if end is None else wanted) & ~held.have
-        outcome = self._outcome(resolved, before, held, missing or (end is None))
-        if request.method == hdrs.METH_HEAD:
-            return self._head(resolved, outcome, size)
-        waiter = held.wait_for(wanted)
-        delivery = Delivery(held, resolved.known, outcome, waiter)
-        try:
-            if missing or end is None:
-                self._fills.join(held, resolved.known).want(missing)
-            parts = self._parts(delivery, start, end)
-            first, source = await anext(parts, (b"", Source.MEMORY))
-            headers = self._headers(resolved, outcome, source)
-            status = HTTPStatus(pointer.status)
-            if span is not None:
-                status = HTTPStatus.PARTIAL_CONTENT
-                headers["Content-Range"] = Partial(start, span[1]).content_range(size)
-            end = held.metainfo.size if span is None else end
-            if end is not None:
-                headers["Content-Length"] = str(end - start)
-            if "m3u8" in held.path.url_path and pointer.ttl_s < LIVE_TTL_S:
-                lag = resolved.known.age_s(time.monotonic()) - pointer.ttl_s
-                self._metrics.playlist_lag.observe(max(0.0, lag))
-            self._metrics.viewer_ttfb.observe(time.perf_counter() - began)
-            delivery.begun = True
-            return await self._stream(request, delivery, status, headers, first, source, parts)
-        finally:
-            if delivery.begun:
-                self._metrics.viewer_requests[delivery.outcome] += 1
-            held.stop_waiting(waiter)
+    async def _send(self, request: web.Request, delivery: Delivery, began: float) -> web.StreamResponse:
+        if not delivery.whole_here:
+            self._fills.join(delivery.held, delivery.resolved.known).want(delivery.missing)
+        parts = self._parts(delivery)
+        first, source = await anext(parts, (b"", Source.MEMORY))
+        status, headers = self._head_of(delivery, source)
+        self._metrics.viewer_ttfb.observe(time.perf_counter() - began)
+        delivery.begun = True
+        return await self._stream(request, delivery, status, headers, first, source, parts)
+
+    def _head_of(self, delivery: Delivery, source: Source) -> tuple[HTTPStatus, CIMultiDict[str]]:
+        known = delivery.resolved.known
+        pointer, size = known.pointer, delivery.held.metainfo.size
+        headers = self._headers(delivery.resolved, delivery.outcome, source)
+        end = size if delivery.end is None else delivery.end
+        if end is not None:
+            headers["Content-Length"] = str(end - delivery.start)
+        if pointer.path.partition("?")[0].endswith(".m3u8") and pointer.ttl_s < LIVE_TTL_S:
+            self._metrics.playlist_lag.observe(max(0.0, known.age_s(time.monotonic()) - pointer.ttl_s))
+        if not delivery.partial or end is None:
+            return HTTPStatus(pointer.status), headers
+        headers["Content-Range"] = Partial(delivery.start, end).content_range(size)
+        return HTTPStatus.PARTIAL_CONTENT, headers
 
     async def _stream(
         self,
@@ -201,19 +207,19 @@ class ViewerHttp:
             self._count(held, source, len(first))
             return web.Response(status=status, headers=headers, body=first)
         response = web.StreamResponse(status=status, headers=headers)
-        await response.prepare(request)
         try:
+            await response.prepare(request)
             await self._write(response, held, first, source)
             async for data, source in parts:
                 await self._write(response, held, data, source)
+            await response.write_eof()
         except (OriginUnreachable, VersionGone) as error:
             # Too late for a status: a body short of its Content-Length is how HTTP/1.1 says so (RFC 9112 section 8).
             log.warning("%s broke off: %s", held.path.target, error)
             delivery.outcome = Outcome.FAILED
-            if request.transport is not None:
-                request.transport.abort()
-            return response
-        await response.write_eof()
+            _cut(request)
+        except (ConnectionError, TimeoutError):
+            _cut(request)  # the viewer went away, or takes nothing any more; the fill goes on without it
         return response
 
     async def _write(self, response: web.StreamResponse, held: Held, data: bytes, source: Source) -> None:
@@ -225,11 +231,11 @@ class ViewerHttp:
         self._metrics.viewer_bytes[source] += size
         held.served[source] += size
 
-    async def _parts(self, delivery: Delivery, start: int, end: int | None) -> AsyncIterator[tuple[bytes, Source]]:
-        """The bytes from `start` to `end` (None: to wherever the version ends), in order, each with its source."""
-        held = delivery.held
+    async def _parts(self, delivery: Delivery) -> AsyncIterator[tuple[bytes, Source]]:
+        """The bytes asked for, in order, each with its source."""
+        held, end = delivery.held, delivery.end
         meta = held.metainfo
-        at = start
+        at = delivery.start
         while (last := meta.size if end is None else end) is None or at < last:
             try:
                 piece = meta.piece_at(at)
@@ -258,7 +264,7 @@ class ViewerHttp:
                     return data, Source.DISK
             if not held.have >> piece & 1:
                 delivery.held_before &= ~(1 << piece)
-                self._fills.join(held, delivery.known).want(1 << piece)
+                self._fills.join(held, delivery.resolved.known).want(1 << piece)
                 if not held.have >> piece & 1:
                     await delivery.waiter.changed()
 
@@ -278,9 +284,9 @@ class ViewerHttp:
         headers["Access-Control-Expose-Headers"] = EXPOSED
         return headers
 
-    def _head(self, resolved: Resolved, outcome: Outcome, size: int | None) -> web.Response:
+    def _head(self, resolved: Resolved, outcome: Outcome) -> web.Response:
         headers = self._headers(resolved, outcome, None)
-        if size is not None:
+        if (size := resolved.known.pointer.size) is not None:
             headers["Content-Length"] = str(size)
         self._metrics.viewer_requests[outcome] += 1
         return web.Response(status=resolved.known.pointer.status, headers=headers)
@@ -357,6 +363,11 @@ CORS_PREFLIGHT = {
     "Access-Control-Allow-Headers": "*",
     "Access-Control-Max-Age": "86400",
 }
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _may_use_cache(request: web.Request) -> bool:
