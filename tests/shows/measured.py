@@ -71,9 +71,7 @@ def table(figures: Iterable[Measured]) -> str:
 def row(one: Measured, command: str, now: datetime) -> str:
     """Its line in docs/measurements.md."""
     value = f"{text_of(one.value)} {one.unit}".strip() + ("" if one.ok else " (**promise not kept**)")
-    ratio = (
-        one.ratio if one.ratio is not None else one.value / one.limit if one.value is not None and one.limit else None
-    )
+    ratio = one.value / one.limit if one.value is not None and one.limit else None
     cells = (
         one.what,
         f"`{command}`",
