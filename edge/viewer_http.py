@@ -121,16 +121,16 @@ class ViewerHttp:
         self, request: web.Request, resolved: Resolved, before: Known | None, began: float
     ) -> web.StreamResponse:
         """VersionGone and OriginUnreachable while no byte has been sent; later the connection is cut."""
-        pointer = resolved.known.pointer
+        pointer, size = resolved.known.pointer, self._size(resolved.known.pointer)
         span = None
-        match self._evaluate(request, pointer):
+        match _evaluate(request, pointer, size):
             case NotModified():
                 return self._without_body(HTTPStatus.NOT_MODIFIED, resolved, self._outcome(resolved, before))
             case PreconditionFailed():
                 return self._without_body(HTTPStatus.PRECONDITION_FAILED, resolved, Outcome.REFUSED)
             case NotSatisfiable() as answer:
-                assert pointer.size is not None
-                extra = {"Content-Range": answer.content_range(pointer.size)}
+                assert size is not None
+                extra = {"Content-Range": answer.content_range(size)}
                 return self._without_body(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, resolved, Outcome.REFUSED, extra)
             case Full() if request.method == hdrs.METH_HEAD:
                 return self._head(resolved, self._outcome(resolved, before))
@@ -148,13 +148,10 @@ class ViewerHttp:
             if delivery.begun:
                 self._metrics.viewer_requests[delivery.outcome] += 1
 
-    @staticmethod
-    def _evaluate(request: web.Request, pointer: Pointer) -> Answer:
-        """Preconditions and ranges count only where the answer would be 200 (RFC 9110 section 13.2.1)."""
-        if pointer.status != HTTPStatus.OK:
-            return Full()
-        etag, modified = pointer.header("etag"), pointer.header("last-modified")
-        return evaluate(request.method, request.headers.items(), etag, modified, pointer.size)
+    def _size(self, pointer: Pointer) -> int | None:
+        """What the pointer states, or what became known since of a version that was open then."""
+        held = self._store.held(pointer.version) if pointer.size is None and pointer.version else None
+        return held.metainfo.size if held else pointer.size
 
     def _outcome(self, resolved: Resolved, before: Known | None, delivery: Delivery | None = None) -> Outcome:
         if delivery is not None and not delivery.whole_here:
@@ -286,7 +283,7 @@ class ViewerHttp:
 
     def _head(self, resolved: Resolved, outcome: Outcome) -> web.Response:
         headers = self._headers(resolved, outcome, None)
-        if (size := resolved.known.pointer.size) is not None:
+        if (size := self._size(resolved.known.pointer)) is not None:
             headers["Content-Length"] = str(size)
         self._metrics.viewer_requests[outcome] += 1
         return web.Response(status=resolved.known.pointer.status, headers=headers)
@@ -363,6 +360,14 @@ CORS_PREFLIGHT = {
     "Access-Control-Allow-Headers": "*",
     "Access-Control-Max-Age": "86400",
 }
+
+
+def _evaluate(request: web.Request, pointer: Pointer, size: int | None) -> Answer:
+    """Preconditions and ranges count only where the answer would be 200 (RFC 9110 section 13.2.1)."""
+    if pointer.status != HTTPStatus.OK:
+        return Full()
+    etag, modified = pointer.header("etag"), pointer.header("last-modified")
+    return evaluate(request.method, request.headers.items(), etag, modified, size)
 
 
 def _cut(request: web.Request) -> None:
