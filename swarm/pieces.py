@@ -41,13 +41,15 @@ def spans(bitmap: int) -> list[Span]:
 
 
 def of_spans(runs: Iterable[Span], most: int) -> int:
-    """The bitmap of ranges that came from outside: reversed or beyond `most` pieces is a ValueError."""
-    bitmap = 0
+    """The bitmap of ranges that came from outside: reversed, not rising or beyond `most` pieces is a ValueError."""
+    digits = []  # lowest first; one conversion at the end, since each `|=` would copy the whole bitmap
+    at = 0
     for first, end in runs:
-        if not 0 <= first <= end <= most:
-            raise ValueError(f"piece range {first}..{end} is not within 0..{most}")
-        bitmap |= of_span(first, end)
-    return bitmap
+        if not at <= first <= end <= most:
+            raise ValueError(f"piece range {first}..{end} is not within {at}..{most}")
+        digits += ["0" * (first - at), "1" * (end - first)]
+        at = end
+    return int("".join(digits)[::-1] or "0", 2)
 
 
 def count(bitmap: int) -> int:

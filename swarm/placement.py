@@ -74,16 +74,20 @@ def _round(homes: tuple[Edge, ...]) -> tuple[str, ...]:
 
 
 def home_of(piece: int, homes: tuple[Edge, ...], lost: Collection[str] = ()) -> str | None:
-    """The home of a piece. Pieces of a lost home are dealt again among the rest; nobody else's move.
+    """The home of a piece. Pieces of a lost home are dealt evenly among the rest; nobody else's move.
 
     `None` when every home is lost.
     """
-    dealt = _round(homes)
-    node = dealt[piece % len(dealt)]
-    if node not in lost:
-        return node
-    rest = tuple(edge for edge in homes if edge.node not in lost)
-    return home_of(piece, rest) if rest else None
+    while homes:
+        dealt = _round(homes)
+        rounds, turn = divmod(piece, len(dealt))
+        node = dealt[turn]
+        if node not in lost:
+            return node
+        # Dealt by their number among the lost home's pieces: by their own, every other one would meet the same edge.
+        piece = rounds * dealt.count(node) + dealt[:turn].count(node)
+        homes = tuple(edge for edge in homes if edge.node != node)
+    return None
 
 
 def homes_for(path: str, edges: Collection[Edge], size_bytes: int | None) -> tuple[Edge, ...]:
