@@ -4,7 +4,8 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from aiohttp import web
 
@@ -49,13 +50,15 @@ class Edge:
         on_disk = bool(config.cache.disk)
         directory = usable_directory("cache.directory", config.cache.directory) if on_disk else None
         secrets = load_secrets(config.swarm.secret_file) if config.swarm else ()
+        key_files = [origin.public_key_file for origin in config.origins().values() if origin.public_key_file]
+        keys = {file: load_public_keys(file) for file in key_files}  # all files first: nothing to close if one is amiss
         key_path = directory / "node.key" if directory else None
         signer = load_or_make_node_key(key_path, config.node) if key_path else Signer.throwaway(config.node)
         self.metrics = EdgeMetrics(config.node, config.zone, VERSION)
         self.roster = Roster(config.node, config.zone, signer, in_swarm=config.swarm is not None)
         self.asker = Asker(config.node, secrets)
         self._anonymous = Asker(config.node, ())
-        self._origins = {site: self._make_origin(site, origin) for site, origin in config.origins().items()}
+        self._origins = {site: self._make_origin(origin, keys) for site, origin in config.origins().items()}
         self.store = Store(directory, config.cache.memory, config.cache.disk, self.metrics)
         self.fills = Fills(self.store, self.roster, self.asker, self._origins, self.metrics)
         self.resolver = Resolver(self.store, self.fills, self.roster, self.asker, self._origins, self.metrics)
@@ -93,7 +96,7 @@ class Edge:
 
     # --- building
 
-    def _make_origin(self, site: str, origin: settings.Origin) -> Origin:
+    def _make_origin(self, origin: settings.Origin, keys: Mapping[Path, Mapping[str, bytes]]) -> Origin:
         def on_fault(fault: str) -> None:
             self.metrics.origin_failures[fault] += 1
 
@@ -101,7 +104,7 @@ class Edge:
         failed: Failed = on_fault
         if origin.trust == "signed":
             assert origin.public_key_file is not None
-            check = checker(load_public_keys(origin.public_key_file).get)
+            check = checker(keys[origin.public_key_file].get)
             return SignedOrigin(urls, check, self._asker_for_origin, SMALL_BYTES - 1, failed)
         return PlainOrigin(urls, self.roster.check, self.roster.signer, self.roster.swarm_time, failed)
 

@@ -80,11 +80,12 @@ class ViewerHttp:
         began = time.perf_counter()
         if request.method == hdrs.METH_OPTIONS:
             return self._refuse(HTTPStatus.NO_CONTENT, "", CORS_PREFLIGHT)
-        site = self._site_of(request.host)
+        host, target = _asked(request)
+        site = self._site_of(host)
         if site is None:
-            return self._refuse(HTTPStatus.MISDIRECTED_REQUEST, f"no site {request.host!r} here")
+            return self._refuse(HTTPStatus.MISDIRECTED_REQUEST, f"no site {host!r} here")
         try:
-            path = normalise(site, request.raw_path, self._ignore_query)
+            path = normalise(site, target, self._ignore_query)
         except BadPath as error:
             return self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         origin = self._origins[site]
@@ -373,6 +374,16 @@ def _evaluate(request: web.Request, pointer: Pointer, size: int | None) -> Answe
 def _cut(request: web.Request) -> None:
     if request.transport is not None:
         request.transport.abort()
+
+
+def _asked(request: web.Request) -> tuple[str, str]:
+    """Host and target as they stood in the request line; in absolute form it names both (RFC 9112 section 3.2.2)."""
+    target = request.raw_path
+    scheme, found, rest = target.partition("://")
+    if not found or scheme.lower() not in ("http", "https"):
+        return request.host, target
+    authority, slash, path = rest.partition("/")
+    return authority, slash + path or "/"
 
 
 def _may_use_cache(request: web.Request) -> bool:
