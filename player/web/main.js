@@ -5,7 +5,7 @@ import { clock, rate, seconds } from "./format.js";
 import { Playback } from "./playback.js";
 import { Ledger } from "./sources.js";
 import { Strip } from "./strip.js";
-import { Swarm } from "./swarm.js";
+import { Swarm, dotted } from "./swarm.js";
 import { drawHelpers, drawTotals } from "./totals.js";
 
 const EVERY_MS = 250;
@@ -98,7 +98,7 @@ function figures(playback) {
 drawTotals(byId("totals"), ledger);
 const swarm = new Swarm(byId("swarm"), byId("swarm-table"), (view, members) => {
   const others = members.filter((member) => member.state === "alive" || member.state === "leaf").length;
-  byId("edge").textContent = `${view.node} · ${view.zone} · ${view.topology} · ${others} other edges`;
+  byId("edge").textContent = dotted(view.node, view.zone, view.topology, `${others} other edges`);
 });
 void swarm.run();
 const path = streamPath();

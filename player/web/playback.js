@@ -51,6 +51,7 @@ export class Playback extends EventTarget {
       enableWorker: false, // the module build would need a worker file of its own
       lowLatencyMode: true,
       backBufferLength: 30,
+      maxMaxBufferLength: 30, // no more ahead than anybody needs: an edge fetches for viewers, not for leavers
       cmcd: { useHeaders: true }, // tells the edge how urgent a segment is, without changing its URL
     });
     this.hls = hls;

@@ -54,13 +54,15 @@ export class Swarm {
   }
 }
 
+// A zone may have no name.
+export const dotted = (...words) => words.filter(Boolean).join(" · ");
+
 const traffic = (member) => (member.down_bps ?? 0) + (member.up_bps ?? 0);
 
 // From lower left round the bottom to lower right, away from the origin.
 function around(index, count) {
-  const from = Math.PI * 1.06;
-  const to = -Math.PI * 0.06;
-  const angle = count === 1 ? Math.PI / 2 : from + ((to - from) * index) / (count - 1);
+  const half = Math.min(0.56, 0.05 + 0.15 * count); // few members hang below, many reach round to the sides
+  const angle = Math.PI * (count === 1 ? 0.5 : 0.5 + half - (2 * half * index) / (count - 1));
   return { x: CENTRE.x + Math.cos(angle) * 240, y: CENTRE.y + Math.sin(angle) * 116 };
 }
 
@@ -93,7 +95,7 @@ function text(x, y, words, kind = "") {
 function node(member, at) {
   const state = ["alive", "leaf", "suspect", "refused"].includes(member.state) ? member.state : "suspect";
   const flows = [member.down_bps > 0 ? `↓ ${rate(member.down_bps)}` : "", member.up_bps > 0 ? `↑ ${rate(member.up_bps)}` : ""];
-  const second = state === "alive" ? member.zone : `${member.zone} · ${state}`;
+  const second = dotted(member.zone, state === "alive" ? "" : state);
   const shapes = [
     svg("circle", { class: `node ${state}`, cx: round(at.x), cy: round(at.y), r: 13 }),
     text(at.x, at.y + 28, member.node),
@@ -108,7 +110,7 @@ function self(view) {
   return [
     svg("circle", { class: "node self", cx: CENTRE.x, cy: CENTRE.y, r: 19 }),
     text(CENTRE.x, CENTRE.y + 36, view.node),
-    text(CENTRE.x, CENTRE.y + 49, `${view.zone} · this edge`, "small"),
+    text(CENTRE.x, CENTRE.y + 49, dotted(view.zone, "this edge"), "small"),
   ];
 }
 
@@ -123,7 +125,7 @@ function origin(downBps) {
 function sentence(view, members) {
   const giving = members.filter((member) => member.down_bps > 0).length;
   return (
-    `${view.node} in zone ${view.zone}, topology ${view.topology}, with ${members.length} other edges; ` +
+    `${view.node}${view.zone ? ` in zone ${view.zone}` : ""}, topology ${view.topology}, with ${members.length} other edges; ` +
     `${giving} of them are sending to it; from the origin ${rate(view.origin?.down_bps ?? 0)}`
   );
 }
