@@ -18,15 +18,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from deploy.programs import Program, Swarm
-from deploy.streams import live_command, make_film
+from deploy.parents import stop_with_make
+from deploy.programs import ROOT, STOPPING, Program, Swarm, die_with_parent, undisturbed
+from deploy.streams import RENDITIONS, live_command, make_film
 
 EDGES = ["edge-1", "edge-2", "edge-3"]
 VIEWERS = 6
 FILM_S = 120.0
 UNTIL_STOPPED_S = FILM_S - 10  # one round of viewers, again and again until Ctrl-C
 LIVE, FILM = "/live/master.m3u8", "/film/master.m3u8"
-LIVE_WITHIN_S = 30.0
+LIVE_SEGMENTS = 3  # a viewer starts that far behind the live edge
+LIVE_WITHIN_S = 60.0
 SUMMARY_EVERY_S = 2.0
 
 
@@ -59,7 +61,7 @@ class Demo:
         if self.swarm:
             self.programs.wait_joined()
         live = live_command(f"http://{self.programs.origin_address}/live")
-        self.ffmpeg = Program("ffmpeg", live, directory / "ffmpeg.log", waits=False)
+        Program("ffmpeg", live, directory / "ffmpeg.log", waits=False, on_started=self._on_ffmpeg)
         self._wait_for_live()
         for node in EDGES:
             say(f"{node}  player  {self.programs.url(node, '/-/player/?src=' + LIVE)}")
@@ -67,32 +69,48 @@ class Demo:
             say(f"        status  {self.programs.admin_url(node, '/')}")
         say()
 
+    def _on_ffmpeg(self, ffmpeg: Program) -> None:
+        self.ffmpeg = ffmpeg
+
     def _wait_for_live(self) -> None:
-        """Until the live stream can be asked for through the first edge."""
+        """Until every rendition has the segments that a viewer starts behind the live edge. Asked of the origin
+        itself, so that no edge remembers a time before the stream."""
+        say(f"waiting for {LIVE_SEGMENTS} live segments ...")
         assert self.ffmpeg is not None
+        waiting = [LIVE.replace("master", str(index)) for index in range(len(RENDITIONS))] + [LIVE]
         until = time.monotonic() + LIVE_WITHIN_S
-        while time.monotonic() < until:
+        while waiting and time.monotonic() < until:
             if self.ffmpeg.process.poll() is not None:
                 raise RuntimeError(f"the live stream ended early: {self.ffmpeg.said()}")
-            try:
-                with urllib.request.urlopen(self.programs.url(EDGES[0], LIVE), timeout=5):
-                    return
-            except urllib.error.HTTPError:
+            if self._has_begun(waiting[0]):
+                waiting.pop(0)
+            else:
                 time.sleep(0.2)
-        raise RuntimeError(f"no live stream after {LIVE_WITHIN_S:.0f} s: {self.ffmpeg.said()}")
+        if waiting:
+            raise RuntimeError(f"no live stream after {LIVE_WITHIN_S:.0f} s: {self.ffmpeg.said()}")
+
+    def _has_begun(self, playlist: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{self.programs.origin_address}{playlist}", timeout=5) as answer:
+                text: bytes = answer.read()
+        except urllib.error.HTTPError:
+            return False
+        return playlist == LIVE or text.count(b"#EXTINF") >= LIVE_SEGMENTS
 
     def watch(self, seconds: float) -> dict[str, Any]:
         """Six viewers, each stream through each edge; what they report. A summary is printed meanwhile."""
         urls = [self.programs.url(node, path) for node in EDGES for path in (LIVE, FILM)]
         command = [sys.executable, "-m", "player", *urls, "--viewers", str(VIEWERS), "--seconds", str(seconds)]
-        self.players = subprocess.Popen(
-            [*command, "--json", "--progress"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        with undisturbed():
+            self.players = subprocess.Popen(
+                [*command, "--json", "--progress"],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=die_with_parent,
+            )
         progress: dict[str, Any] = {}
         problems: list[str] = []
         reading = threading.Thread(target=_follow, args=(self.players, progress, problems), daemon=True)
@@ -107,6 +125,8 @@ class Demo:
         if not out.strip():
             raise RuntimeError(f"the viewers ended with exit code {code} and no report")
         report: dict[str, Any] = json.loads(out)
+        for problem in report.get("problems", []):
+            say(f"a viewer met: {problem}")
         return report
 
     def _summarise_until_done(self, progress: dict[str, Any]) -> None:
@@ -175,7 +195,14 @@ def _mib(size: float) -> str:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
+    _close_undisturbed()
     raise Stopped(number)
+
+
+def _close_undisturbed() -> None:
+    """Closing is under way: it takes a second or two, and a second Ctrl-C must not leave half of the cast behind."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def main() -> int:
@@ -186,9 +213,10 @@ def main() -> int:
     except ValueError:
         print(f"DEMO_SECONDS: expected a number of seconds, got {seconds!r}", file=sys.stderr)
         return 2
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, _on_signal)
-    with tempfile.TemporaryDirectory(prefix="starling-demo-") as directory:
+    stop_with_make()
+    with tempfile.TemporaryDirectory(prefix="starling-demo-", ignore_cleanup_errors=True) as directory:
         demo: Demo | None = None
         try:
             demo = Demo(Path(directory), swarm=swarm)
@@ -201,8 +229,7 @@ def main() -> int:
             print(f"demo: {error}", file=sys.stderr)
             return 1
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)  # closing is under way: it takes a second or two
+            _close_undisturbed()
             if demo is not None:
                 demo.close()
 

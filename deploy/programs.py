@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,34 +23,79 @@ ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN_S = 20.0
 STOP_WITHIN_S = 40.0
 PR_SET_PDEATHSIG = 1
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks a program to end
 
 
-def _die_with_parent() -> None:
-    """In the child, before it runs: a parent killed outright takes its children along (Linux)."""
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """What asks us to end waits until the block is over: by then whoever owns a child just started knows of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def die_with_parent() -> None:
+    """In the child, before it runs: in a session of its own, so that Ctrl-C reaches only its parent, who ends it in
+    order; a parent killed outright takes its children along (Linux)."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     os.setsid()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def run_to_end(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """What it said and its exit code. Killed if we are asked to end meanwhile."""
+    process: subprocess.Popen[str] | None = None
+    try:
+        with undisturbed():
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=die_with_parent,
+            )
+        out, err = process.communicate()
+    finally:
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 class Program:
     """One child process. Its stderr goes to a file; if it prints a ready line, `ready` holds it."""
 
     def __init__(
-        self, name: str, command: list[str], log: Path, *, environ: Mapping[str, str] | None = None, waits: bool = True
+        self,
+        name: str,
+        command: list[str],
+        log: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        waits: bool = True,
+        on_started: Callable[["Program"], None] = lambda program: None,
     ) -> None:
+        """`on_started` is called before anything can interrupt: whoever ends the programs should learn of it there."""
         self.name = name
         self.log = log
-        self._err: IO[bytes] = log.open("ab")
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **(environ or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if waits else self._err,
-            stderr=self._err,
-            preexec_fn=_die_with_parent,
-        )
         self.ready: dict[str, Any] = {}
+        self._err: IO[bytes] = log.open("ab")
+        with undisturbed():
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **(environ or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if waits else self._err,
+                stderr=self._err,
+                preexec_fn=die_with_parent,
+            )
+            on_started(self)
         if waits:
             try:
                 self.ready = self._read_ready()
@@ -106,12 +151,13 @@ class Swarm:
         self.swarm = swarm
         self.origin: Program | None = None
         self.edges: dict[str, Program] = {}
+        self._started: list[Program] = []  # all there ever were, also those that never became ready
         self.media = directory / "media"
         self.keys = directory / "keys"
         self.media.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            [sys.executable, "-m", "origin", "keys", str(self.keys)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-        )
+        made = run_to_end([sys.executable, "-m", "origin", "keys", str(self.keys)])
+        if made.returncode:
+            raise RuntimeError(f"no keys: {made.stderr.strip()}")
 
     def start_origin(self, listen: str = "127.0.0.1:0", **more: object) -> Program:
         """More keys override: `start_origin(media=None)`."""
@@ -159,7 +205,7 @@ class Swarm:
         path = self.directory / f"{name}.yaml"
         path.write_text(yaml.safe_dump(dict(config)))
         command = [sys.executable, "-m", module, "--config", str(path)]
-        return Program(name, command, self.directory / f"{name}.log")
+        return Program(name, command, self.directory / f"{name}.log", on_started=self._started.append)
 
     def wait_joined(self, within_s: float = 15.0) -> None:
         """Until every edge carries weight and sees every other. TimeoutError says who does not."""
@@ -211,6 +257,9 @@ class Swarm:
         codes = {node: edge.stop() for node, edge in self.edges.items()}
         if self.origin is not None:
             codes["origin"] = self.origin.stop()
+        for program in self._started:
+            if program.process.poll() is None:
+                program.kill()
         return codes
 
 

@@ -1,9 +1,10 @@
 """Test streams made by ffmpeg (from imageio-ffmpeg): a film on disk, and a live stream sent by PUT in real time."""
 
-import subprocess
 from pathlib import Path
 
 import imageio_ffmpeg
+
+from deploy.programs import run_to_end
 
 RENDITIONS = ((320, 180, "200k"), (640, 360, "600k"))  # width, height, video bitrate
 SEGMENT_S = 2
@@ -61,7 +62,7 @@ def make_film(directory: Path, seconds: float) -> Path:
             ],
         ),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    done = run_to_end(command)
     if done.returncode:
         raise RuntimeError(f"ffmpeg could not make the film: {done.stderr.strip()}")
     return directory / "master.m3u8"
