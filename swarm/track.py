@@ -46,14 +46,15 @@ class Track:
         """What the playlist still has for us, in order."""
         if self.media is None or self.at is None:
             return
-        for unit in units_of(self.media, parts=parts):
+        for unit in units_of(self.media, parts=parts, first=self.at[0]):
             if unit.at >= self.at:
                 yield unit
 
 
-def units_of(media: Media, *, parts: bool) -> Iterator[Unit]:
-    """Everything a playlist has: parts where it has them and they are wanted, else segments."""
-    for segment in media.segments:
+def units_of(media: Media, *, parts: bool, first: int = 0) -> Iterator[Unit]:
+    """What a playlist has from sequence number `first` on: parts where it has them and they are wanted, else segments."""
+    passed = max(0, first - media.media_sequence - media.skipped)
+    for segment in media.segments[passed:]:
         if parts and segment.parts:
             yield from _parts_of(segment, is_whole=True)
         else:
