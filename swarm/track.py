@@ -52,7 +52,7 @@ class Track:
 
 
 def units_of(media: Media, *, parts: bool, first: int = 0) -> Iterator[Unit]:
-    """What a playlist has from sequence number `first` on: parts where it has them and they are wanted, else segments."""
+    """A playlist from sequence number `first` on: parts where it has them and they are wanted, else segments."""
     passed = max(0, first - media.media_sequence - media.skipped)
     for segment in media.segments[passed:]:
         if parts and segment.parts:
