@@ -68,8 +68,8 @@ class Health:
         return True
 
     def _pause(self, record: _Record, state: Link, bounds: tuple[float, float], now: float) -> None:
-        if now < record.until and record.state is state:
-            return  # several requests failed at once: one event, one pause
+        if now < record.until and record.state in (state, Link.BROKEN):
+            return  # requests that failed at once are one event; silence does not shorten the pause of a broken link
         first, longest = bounds
         record.pause_s = min(longest, record.pause_s * 2) if record.state is state and record.pause_s else first
         record.state, record.until = state, now + record.pause_s

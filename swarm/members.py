@@ -1,5 +1,6 @@
 """Who is in the swarm: signed announcements, the tracker's messages, and the view an edge places by."""
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -76,12 +77,14 @@ def read_announcement(signed: Signed) -> Announcement:
     """The announcement inside; its signature is checked by the caller against the key it states."""
     try:
         said = msgspec.msgpack.decode(signed.body, type=Announcement)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RemoteError(f"malformed announcement: {error}") from error
     if said.format != FORMAT:
         raise RemoteError(f"announcement of format {said.format}; this program reads {FORMAT}")
     if not 0 < len(said.node.encode()) <= MOST_NAME_BYTES or not said.node.isprintable():
         raise RemoteError("announcement with an unusable node name")
+    if said.capacity_bps is not None and not (said.capacity_bps >= 0 and math.isfinite(said.capacity_bps)):
+        raise RemoteError(f"announcement of a capacity of {said.capacity_bps}")
     if said.node != signed.signer or len(said.key) != 32:
         raise RemoteError("announcement not signed as the node it names", Cause.SIGNATURE)
     return said

@@ -6,6 +6,7 @@ new edges live in one swarm; a format number that is too new is a RemoteError.
 
 import bisect
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
@@ -63,6 +64,13 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     def end_piece(self) -> int:
         return self.first_piece + self.pieces
 
+    def told(self, piece: int) -> tuple[int, int, bytes]:
+        """(offset, length, digest) of a piece it covers."""
+        at = piece - self.first_piece
+        start = at * self.piece_bytes
+        digest = self.digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]
+        return self.offset + start, min(self.piece_bytes, self.length - start), digest
+
 
 class Pointer(msgspec.Struct, frozen=True, kw_only=True):
     """What a path means now. Times are the origin's wall clock in seconds; `born` is when the version came to exist.
@@ -108,7 +116,7 @@ def encode(value: Page | Pointer) -> bytes:
 def _decode(body: bytes, kind: type[_F]) -> _F:
     try:
         value = msgspec.msgpack.decode(body, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RemoteError(f"malformed {kind.__name__.lower()}: {error}") from error
     if value.format != FORMAT:
         raise RemoteError(f"{kind.__name__.lower()} of format {value.format}; this edge reads {FORMAT}")
@@ -125,6 +133,10 @@ def open_pointer(signed: Signed, check: CheckSignature) -> Pointer:
         raise RemoteError(f"pointer states pieces of {pointer.piece_bytes} bytes")
     if pointer.size is not None and not 0 <= pointer.size <= MOST_PIECES * pointer.piece_bytes:
         raise RemoteError(f"pointer states {pointer.size} bytes")
+    if not 200 <= pointer.status <= 599:
+        raise RemoteError(f"pointer of status {pointer.status}")
+    if not all(map(math.isfinite, (pointer.made, pointer.expires, pointer.born))):
+        raise RemoteError("pointer of no time at all")
     return pointer
 
 
@@ -136,8 +148,10 @@ def open_page(signed: Signed, check: CheckSignature) -> Page:
         raise RemoteError("page with a malformed version or digest list")
     if not LEAST_PIECE_BYTES <= page.piece_bytes <= MOST_PIECE_BYTES:
         raise RemoteError(f"page states pieces of {page.piece_bytes} bytes")
-    if page.pieces > MOST_PAGE_PIECES or not 0 <= page.length <= MOST_PAGE_BYTES or page.first_piece < 0:
+    if page.pieces > MOST_PAGE_PIECES or not 0 <= page.length <= MOST_PAGE_BYTES:
         raise RemoteError(f"page of {page.pieces} pieces and {page.length} bytes")
+    if not 0 <= page.first_piece <= page.end_piece <= MOST_PIECES or page.offset < 0:
+        raise RemoteError(f"page from piece {page.first_piece} at byte {page.offset}")
     if page.pieces != -(-page.length // page.piece_bytes):
         raise RemoteError(f"page with {page.pieces} digests for {page.length} bytes")
     if page.size is not None and page.size != page.offset + page.length:
@@ -157,17 +171,25 @@ def pieces_per_page(piece_bytes: int) -> int:
     return min(MOST_PAGE_PIECES, MOST_PAGE_BYTES // piece_bytes)
 
 
+def _fit(page: Page, later: Page) -> bool:
+    """Whether one page may come after another: at once, or with bytes for the pieces numbered between."""
+    pieces_between, bytes_between = later.first_piece - page.end_piece, later.offset - page.offset - page.length
+    return bytes_between == 0 if pieces_between == 0 else pieces_between <= bytes_between
+
+
 class Metainfo:
     """The pages of one version that this edge has seen, joined: spans and digests of pieces.
 
     Where the size is known from the start, pieces not yet covered by a page are uniform; in an open version only
-    pieces under a page exist. Conflicting pages are a RemoteError and change nothing.
+    pieces under a page exist. Pages may overlap where they agree: two homes, or two attempts of one, cut a foreign
+    origin's body into other runs of the same pieces. Conflicting pages are a RemoteError and change nothing.
     """
 
     def __init__(self, version: bytes, piece_bytes: int, size: int | None) -> None:
         self.version = version
         self.piece_bytes = piece_bytes
         self.size = size
+        self._uniform = size is not None
         self._pages: dict[int, tuple[Page, Signed]] = {}  # by first piece
         self._firsts: list[int] = []  # rising; for bisection
 
@@ -178,27 +200,56 @@ class Metainfo:
         """Join a verified page; False if it was known. RemoteError if it contradicts what is known."""
         if page.version != self.version:
             raise RemoteError("page of another version", Cause.UNEXPECTED)
-        known = self._page_of(page.first_piece)
-        if known is not None:
-            if (known.first_piece, known.offset, known.length, known.digests) != (
-                page.first_piece,
-                page.offset,
-                page.length,
-                page.digests,
-            ):
-                raise RemoteError(f"two pages differ about piece {page.first_piece}", Cause.SIGNATURE)
+        if not self._agrees(page):
+            raise RemoteError(f"two pages differ about piece {page.first_piece}", Cause.SIGNATURE)
+        is_last = page.size is not None and self._last_page() is None
+        if not is_last and all(self.has_digest(piece) for piece in range(page.first_piece, page.end_piece)):
             return False
-        if self.size is not None:
-            self._check_against_size(page, self.size)
-        if page.size is not None:
-            self.size = page.size
+        for covered in self._covered_by(page):
+            del self._pages[covered]
+            self._firsts.remove(covered)
         self._pages[page.first_piece] = (page, signed)
         bisect.insort(self._firsts, page.first_piece)
+        self.size = page.size if page.size is not None else self.size
         return True
 
-    def _check_against_size(self, page: Page, size: int) -> None:
-        if page.offset + page.length > size or (page.size is not None and page.size != size):
-            raise RemoteError("page reaches beyond the version", Cause.SIGNATURE)
+    def _agrees(self, page: Page) -> bool:
+        """Whether a page fits into the version, between its neighbours, and says the same of pieces they share."""
+        if page.piece_bytes != self.piece_bytes or (
+            self._uniform and page.offset != page.first_piece * page.piece_bytes
+        ):
+            return False
+        if self.size is not None and (page.offset + page.length > self.size or page.size not in (None, self.size)):
+            return False
+        if page.size is not None and self._firsts and self._pages[self._firsts[-1]][0].end_piece > page.end_piece:
+            return False
+        for piece in range(page.first_piece, page.end_piece):
+            known = self._page_of(piece)
+            if known is not None and known.told(piece) != page.told(piece):
+                return False
+        at = bisect.bisect_left(self._firsts, page.first_piece) - 1
+        if at >= 0 and (before := self._pages[self._firsts[at]][0]).end_piece <= page.first_piece:
+            return _fit(before, page) and self._fits_before_the_next(page)
+        return self._fits_before_the_next(page)
+
+    def _fits_before_the_next(self, page: Page) -> bool:
+        at = bisect.bisect_left(self._firsts, page.end_piece)
+        return at == len(self._firsts) or _fit(page, self._pages[self._firsts[at]][0])
+
+    def _covered_by(self, page: Page) -> list[int]:
+        """Pages that say nothing beside this one; without them ends rise with firsts, as `_page_of` requires."""
+        at = bisect.bisect_left(self._firsts, page.first_piece)
+        inside = [self._pages[first][0] for first in self._firsts[at : at + MOST_PAGE_PIECES + 1]]
+        return [
+            one.first_piece
+            for one in inside
+            if one.end_piece <= page.end_piece and (one.size is None or page.size is not None)
+        ]
+
+    def _last_page(self) -> Page | None:
+        """The page that states the size, if it is known."""
+        last = self._pages[self._firsts[-1]][0] if self._firsts else None
+        return last if last is not None and last.size is not None else None
 
     def _page_of(self, piece: int) -> Page | None:
         at = bisect.bisect_right(self._firsts, piece) - 1
@@ -221,11 +272,8 @@ class Metainfo:
         """How many pieces there are; None while the version is open."""
         if self.size is None:
             return None
-        if self._firsts:
-            last = self._pages[self._firsts[-1]][0]
-            if last.size is not None:
-                return last.end_piece
-        return -(-self.size // self.piece_bytes)
+        last = self._last_page()
+        return last.end_piece if last is not None else -(-self.size // self.piece_bytes)
 
     @property
     def known_pieces(self) -> int:
@@ -239,9 +287,9 @@ class Metainfo:
         """(offset, length) of a piece, in bytes. KeyError where no such piece is known."""
         page = self._page_of(piece)
         if page is not None:
-            start = (piece - page.first_piece) * page.piece_bytes
-            return page.offset + start, min(page.piece_bytes, page.length - start)
-        if self.size is None or not 0 <= piece < self.known_pieces:
+            offset, length, _ = page.told(piece)
+            return offset, length
+        if self.size is None or not self._uniform or not 0 <= piece < self.known_pieces:
             raise KeyError(piece)
         offset = piece * self.piece_bytes
         return offset, min(self.piece_bytes, self.size - offset)
@@ -252,7 +300,7 @@ class Metainfo:
             page = self._pages[first][0]
             if page.offset <= offset < page.offset + page.length:
                 return first + (offset - page.offset) // page.piece_bytes
-        if self.size is None or offset >= self.size:
+        if self.size is None or not self._uniform or not 0 <= offset < self.size:
             raise KeyError(offset)
         return offset // self.piece_bytes
 
@@ -264,6 +312,5 @@ class Metainfo:
         page = self._page_of(piece)
         if page is None:
             raise KeyError(piece)
-        at = (piece - page.first_piece) * DIGEST_BYTES
-        if hashlib.sha256(data).digest() != page.digests[at : at + DIGEST_BYTES]:
+        if hashlib.sha256(data).digest() != page.told(piece)[2]:
             raise RemoteError(f"piece {piece} of {self.version.hex()[:8]} does not match its digest", Cause.DIGEST)
