@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
 
+from daemon.patience import Patience
 from daemon.peer_auth import HELLO_PATH, SESSION_HEADER, HelloReply, Pass, WrongSecret, new_hello
 from swarm.accounting import Cause
 from swarm.errors import RemoteError, Unreachable
@@ -144,7 +145,7 @@ class Asker:
     async def _guard(self, base: str, within_s: float, doing: Awaitable[_T]) -> _T:
         began = time.monotonic()
         try:
-            async with asyncio.timeout(within_s):
+            async with Patience(within_s):
                 return await doing
         except TimeoutError as error:
             raise Unreachable(f"{base} was silent for {time.monotonic() - began:.1f} s") from error

@@ -105,12 +105,10 @@ class Edge:
         if origin.trust == "signed":
             assert origin.public_key_file is not None
             check = checker(keys[origin.public_key_file].get)
-            return SignedOrigin(urls, check, self._asker_for_origin, SMALL_BYTES - 1, failed)
+            return SignedOrigin(
+                urls, check, self.asker, self._anonymous, lambda: self.roster.standalone, SMALL_BYTES - 1, failed
+            )
         return PlainOrigin(urls, self.roster.check, self.roster.signer, self.roster.swarm_time, failed)
-
-    def _asker_for_origin(self) -> Asker:
-        """Standalone, the origin is asked like by anybody: what it sends is signed all the same."""
-        return self._anonymous if self.roster.standalone else self.asker
 
     def _warn(self) -> None:
         """What the configuration says that may not do what its writer thinks."""

@@ -92,8 +92,10 @@ class Fill:
         """A viewer needs these pieces."""
         self._perform(self.viewers, self.viewers.on_wanted(want & ~self.held.have, self._rot(want)))
 
-    def want_as_home(self, want: int, reason: Reason | None) -> None:
-        """Another edge asked this one as their home."""
+    def want_as_home(self, want: int, lost: tuple[str, ...] = ()) -> None:
+        """Another edge asked this one as their home, or, those edges being lost to it, in their home's place."""
+        self.duty.lost.update(node for node in lost if node != self.duty.me)
+        reason = Reason.HOME_LOST if lost else None
         self._perform(self.duty, self.duty.on_wanted(want & ~self.held.have, self._rot(want) or reason))
 
     def _rot(self, want: int) -> Reason | None:

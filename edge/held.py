@@ -41,10 +41,14 @@ class Waiter:
         self._news.set()
 
     async def changed(self) -> None:
-        """Until something happened since the caller last looked. Raises what made the rest impossible."""
+        """Until something happened since the last call. Raises what made the rest impossible.
+
+        News is taken, not waited for anew: between the caller's look and the first step of this coroutine (a task of
+        its own in `peer_http`) a piece may land, and would never be told of again.
+        """
         if self._failure is None:
-            self._news.clear()
             await self._news.wait()
+            self._news.clear()
         if self._failure is not None and not self._ready:
             raise self._failure
         self._ready.clear()

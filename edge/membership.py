@@ -182,11 +182,19 @@ class Membership:
         now = time.monotonic()
         tracker.conflict_since = tracker.conflict_since or now
         tracker.why_leaf = f"another edge named {self._roster.me} lives at {reply.conflict}"
+        if tracker.conflict_since == now:
+            log.warning("tracker %s: %s", tracker.url, tracker.why_leaf)
         if now - tracker.conflict_since >= CONFLICT_S:
             raise StartupError(
-                f"node name {self._roster.me!r} is taken: {reply.conflict} bears it, and this edge ({reply.observed}) "
-                f"may not (says tracker {tracker.url}); give each edge a name of its own"
+                f"node name {self._roster.me!r} is taken: {reply.conflict} bears it, and this edge at "
+                f"{self._address_seen(reply)} may not (says tracker {tracker.url}); give each edge a name of its own"
             )
+
+    def _address_seen(self, reply: AnnounceReply) -> str:
+        """This edge's own address, as it advertises it or as the tracker sees it."""
+        assert self._request is not None
+        said = read_announcement(self._request.signed)
+        return said.address or f"http://{reply.observed}:{said.port}"
 
     async def _keep(self, members: Sequence[Member]) -> None:
         if self._file is None:

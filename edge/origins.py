@@ -5,7 +5,9 @@ with this edge's node key as it arrives (trust `attested`).
 """
 
 import hashlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Protocol
@@ -43,6 +45,8 @@ from swarm.wire import (
     Why,
 )
 
+log = logging.getLogger(__name__)
+
 SILENCE_S = 10.0  # our origin says WAIT while it works; a foreign one may think so long before its first byte
 CONNECT_S = 3.0
 HOP_BY_HOP = frozenset(
@@ -75,13 +79,17 @@ class SignedOrigin:
         self,
         urls: Sequence[str],
         check: CheckSignature,
-        asker: Callable[[], Asker],
+        asker: Asker,
+        anonymous: Asker,
+        is_standalone: Callable[[], bool],
         inline_bytes: int,
         on_fault: Failed,
     ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self.check = check
         self._asker = asker
+        self._anonymous = anonymous
+        self._is_standalone = is_standalone
         self.inline_bytes = inline_bytes
         self._on_fault = on_fault
 
@@ -94,9 +102,10 @@ class SignedOrigin:
         for url in self._urls:
             begun = False
             try:
-                async for frame in self._asker().ask(url, ask, silence_s=SILENCE_S):
-                    begun = True
-                    yield frame
+                async with aclosing(self._frames(url, ask)) as frames:
+                    async for frame in frames:
+                        begun = True
+                        yield frame
             except (Unreachable, RemoteError, WrongSecret) as error:
                 self._on_fault(OriginFault.BROKEN if begun else OriginFault.UNREACHABLE)
                 problem = error
@@ -106,6 +115,22 @@ class SignedOrigin:
                 return
         silent = isinstance(problem, Unreachable) and "silent" in str(problem)
         raise OriginUnreachable(f"origin: {problem}", timed_out=silent) from problem
+
+    async def _frames(self, url: str, ask: Ask) -> AsyncGenerator[Frame, None]:
+        """One origin's answer. Standalone, or refused for a wrong secret before the tracker could say so, this edge
+        asks like anybody: what the origin sends is signed all the same."""
+        if not self._is_standalone():
+            try:
+                async with aclosing(self._asker.ask(url, ask, silence_s=SILENCE_S)) as frames:
+                    async for frame in frames:
+                        yield frame
+            except WrongSecret as error:  # always before the first frame
+                log.warning("the origin refused us: %s; asking it as a stranger", error)
+            else:
+                return
+        async with aclosing(self._anonymous.ask(url, ask, silence_s=SILENCE_S)) as frames:
+            async for frame in frames:
+                yield frame
 
 
 class PlainOrigin:

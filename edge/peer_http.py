@@ -19,7 +19,7 @@ from edge.resolver import Resolver, Unshared
 from edge.roster import Roster
 from edge.store import Known, Store
 from swarm import pieces
-from swarm.accounting import Reason, Role
+from swarm.accounting import Role
 from swarm.errors import OriginUnreachable, RemoteError
 from swarm.ladder import judge
 from swarm.names import BadPath, Path, normalise
@@ -64,8 +64,8 @@ class PeerHttp:
         asker = admit(self._gatekeeper, request, body)
         path = self._path(ask)
         stream = FrameStream(request)
-        await stream.open()
         try:
+            await stream.open()
             if ask.version is None:
                 await self._answer_path(stream, path, ask, asker)
             else:
@@ -139,7 +139,7 @@ class PeerHttp:
         piece = 0
         try:
             if fill is not None and ask.role is not Role.HOLDER:
-                fill.want_as_home(held.all_pieces, None)
+                fill.want_as_home(held.all_pieces, ask.lost)
             while (count := held.metainfo.piece_count) is None or piece < count:
                 if held.have >> piece & 1:
                     await self._send_piece(stream, held, piece, told)
@@ -179,7 +179,7 @@ class PeerHttp:
             if fetch and ask.role is not Role.HOLDER:
                 known = self._store.known(path)
                 assert known is not None
-                self._fills.join(held, known).want_as_home(fetch, Reason.HOME_LOST if ask.lost else None)
+                self._fills.join(held, known).want_as_home(fetch, ask.lost)
             await self._send_landing(stream, held, waiter, mine | fetch)
         finally:
             held.stop_waiting(waiter)
@@ -250,7 +250,7 @@ class PeerHttp:
         """A piece behind the page that covers it; False if it was evicted or rotten meanwhile."""
         data = self._store.peek(held, piece)
         if data is None:
-            data = (await self._store.load(held, self._next_on_disk(held, piece))).get(piece)
+            data = (await stream.waiting(self._store.load(held, self._next_on_disk(held, piece)))).get(piece)
             if data is None:
                 return False
         page = held.metainfo.signed_page_of(piece)

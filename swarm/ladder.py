@@ -234,7 +234,7 @@ def home_rungs(homes: tuple[Edge, ...], previous: tuple[Edge, ...], *, check_hol
     two in rank, who answer at once; then the origin. A newer version nobody can have: straight to the origin."""
 
     def step(number: int, state: _Piece, me: str, lost: Collection[str]) -> Step:
-        if check_holders:
+        if check_holders or state.reason is Reason.HOME_LOST:
             before = home_of(number, previous) if previous else None
             ranked = [edge.node for edge in homes if edge.node != me][:NEXT_IN_RANK]
             for node in ([before] if before and before != me else []) + ranked:

@@ -193,25 +193,26 @@ class FrameReader:
                 end = at + HEAD.size + length
                 if len(self._buffer) < end:
                     break
-                payload = bytes(memoryview(self._buffer)[at + HEAD.size : end])
-                at = end
-                frame = self._frame(kind, payload)
+                if self.ended:
+                    raise RemoteError("bytes after the end frame")
+                begin, at = at + HEAD.size, end
+                frame = self._piece(begin, end) if kind == FrameKind.PIECE else self._message(kind, begin, end)
                 if frame is not None:
                     yield frame
         finally:
             del self._buffer[:at]
 
-    def _frame(self, kind: int, payload: bytes) -> Frame | None:
-        if self.ended:
-            raise RemoteError("bytes after the end frame")
-        if kind == FrameKind.PIECE:
-            if len(payload) <= PIECE_HEAD.size:
-                raise RemoteError("piece frame without a piece")
-            return PieceFrame(PIECE_HEAD.unpack_from(payload)[0], payload[PIECE_HEAD.size :])
+    def _piece(self, begin: int, end: int) -> PieceFrame:
+        if end - begin <= PIECE_HEAD.size:
+            raise RemoteError("piece frame without a piece")
+        (piece,) = PIECE_HEAD.unpack_from(self._buffer, begin)
+        return PieceFrame(piece, bytes(memoryview(self._buffer)[begin + PIECE_HEAD.size : end]))
+
+    def _message(self, kind: int, begin: int, end: int) -> Frame | None:
         message = _KINDS.get(kind)
         if message is None:
             return None
-        frame: Frame = decode_message(payload, message)  # type: ignore[assignment]
+        frame: Frame = decode_message(bytes(self._buffer[begin:end]), message)  # type: ignore[assignment]
         if isinstance(frame, RefusedFrame):
             frame.wanted()
         self.ended = isinstance(frame, EndFrame)
