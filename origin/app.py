@@ -26,7 +26,7 @@ from origin.admin_http import Status, admin_app
 from origin.ask_http import AskHandler
 from origin.config import Ingest as IngestConfig
 from origin.config import OriginConfig
-from origin.content_http import READING, ContentHandler
+from origin.content_http import READING, ContentHandler, request_target
 from origin.digests import Digests, sweep
 from origin.disk import Disk, Tree
 from origin.ingest import Ingest
@@ -34,6 +34,7 @@ from origin.ingest_http import IngestHandler, read_token
 from origin.ledger import OriginLedger
 from origin.library import Library
 from origin.metrics import OriginMetrics
+from origin.patient_server import Handler, PatientServer
 from origin.sequences import Sequences, read_ceiling, write_ceiling
 from origin.tracker_http import TrackerService
 from swarm.accounting import PeerState
@@ -142,6 +143,7 @@ class Origin:
             "distinct_bytes": self._metrics.distinct_bytes.value,
         }
         if self._tracker is not None:
+            status["tracker"] = {"generation": self._tracker.tracker.generation, "held": self._tracker.held}
             status["members"] = [
                 {"node": node, "state": str(state), "address": address, "why": why}
                 for node, state, address, why in self._tracker.members()
@@ -167,7 +169,7 @@ async def start(config: OriginConfig) -> Origin:
         if content is not None:
             opened.push_async_callback(_close_content, content, disk)
         gatekeeper, tracker = _swarm(config, ledger, opened)
-        app = _viewer_app(config, ledger, content, gatekeeper, tracker)
+        handler = _viewer_handler(config, ledger, content, gatekeeper, tracker)
         viewers = listen("listen", config.listen)
         opened.callback(viewers.close)
         admin = listen("admin.listen", config.admin.listen)
@@ -177,8 +179,10 @@ async def start(config: OriginConfig) -> Origin:
         metrics.ready.read = lambda: not origin.missing()
         if tracker is not None:
             metrics.tracker_members.read = lambda: _counted(tracker)
-        await _serve(admin_app(metrics, origin.status, origin.missing), admin, opened)
-        await _serve(app, viewers, opened)
+        operators = web.AppRunner(admin_app(metrics, origin.status, origin.missing), access_log=None)
+        await _serve(operators, admin, opened)
+        server = PatientServer(handler, access_log=None, keepalive_timeout=KEEPALIVE_S)
+        await _serve(web.ServerRunner(server, shutdown_timeout=STOP_S), viewers, opened)
         if tracker is not None:
             opened.push_async_callback(tracker.close)  # first of all: it holds long polls
         await origin.owned.enter_async_context(opened.pop_all())
@@ -251,46 +255,44 @@ def _counted(tracker: TrackerService) -> Mapping[str, float]:
     return {PeerState.ALIVE: counts[State.ALIVE], PeerState.SUSPECT: counts[State.LEAF]}
 
 
-def _viewer_app(
+def _viewer_handler(
     config: OriginConfig,
     ledger: OriginLedger,
     content: Content | None,
     gatekeeper: Gatekeeper | None,
     tracker: TrackerService | None,
-) -> web.Application:
+) -> Handler:
     """Content, ingest, asks and the tracker on one port."""
-    app = web.Application()
+    own: dict[str, Handler] = {}
     if gatekeeper is not None:
-        app.router.add_post(HELLO_PATH, hello_handler(gatekeeper))
+        own[HELLO_PATH] = hello_handler(gatekeeper)
     if tracker is not None:
-        app.router.add_post(ANNOUNCE_PATH, tracker.handle_announce)
+        own[ANNOUNCE_PATH] = tracker.handle_announce
     if content is not None:
-        app.router.add_post(ASK_PATH, AskHandler(content.library, ledger, gatekeeper).handle_ask)
+        own[ASK_PATH] = AskHandler(content.library, ledger, gatekeeper).handle_ask
     reading = ContentHandler(content.library if content else None, ledger)
     writing = IngestHandler(content.ingest if content else None, _token(config.ingest_rules), ledger.metrics)
 
     async def handle_any(request: web.Request) -> web.StreamResponse:
+        if request_target(request).startswith("/-/"):
+            handler = own.get(request.path)
+            if handler is None:
+                raise web.HTTPNotFound(text="not found\n")
+            if request.method != "POST":
+                raise web.HTTPMethodNotAllowed(request.method, ["POST"])
+            return await handler(request)
         if request.method in READING:
             return await reading.handle_content(request)
         return await writing.handle_write(request)
 
-    app.router.add_route("*", "/{anything:.*}", handle_any)
-    return app
+    return handle_any
 
 
 def _token(rules: IngestConfig | None) -> str | None:
     return read_token(rules.token_file) if rules and rules.token_file else None
 
 
-async def _serve(app: web.Application, listener: socket.socket, opened: AsyncExitStack) -> None:
-    runner = web.AppRunner(
-        app,
-        handle_signals=False,
-        handler_cancellation=True,
-        access_log=None,
-        keepalive_timeout=KEEPALIVE_S,
-        shutdown_timeout=STOP_S,
-    )
+async def _serve(runner: web.BaseRunner, listener: socket.socket, opened: AsyncExitStack) -> None:
     await runner.setup()
     opened.push_async_callback(runner.cleanup)
     await web.SockSite(runner, listener).start()

@@ -114,7 +114,7 @@ class Answer:
         self._library = library
         self._ask = ask
         self._path = path
-        self._unsent = 0
+        self._unsent_from = 0  # pieces go out in rising order
 
     async def send(self) -> None:
         """Everything but END. ConnectionError, TimeoutError if the asker is gone."""
@@ -166,7 +166,6 @@ class Answer:
         await self._send_pieces(found.file, version, wanted & there)
 
     async def _send_pieces(self, file: OpenFile, version: bytes, wanted: int) -> None:
-        self._unsent = wanted
         coming: deque[Coming] = deque()
         sent_pages: set[int] = set()
         try:
@@ -180,11 +179,11 @@ class Answer:
                 await self._send_batch(file, coming[0])
                 coming.popleft()
         except FileChanged:
-            await self._refuse(Why.UNKNOWN, self._unsent, "changed: the file was rewritten while it was sent")
+            await self._refuse(Why.UNKNOWN, self._rest(wanted), "changed: the file was rewritten while it was sent")
         except OSError as error:
             if isinstance(error, ConnectionError | TimeoutError):
                 raise
-            await self._refuse(Why.ORIGIN, self._unsent, f"cannot be read: {error.strerror}")
+            await self._refuse(Why.ORIGIN, self._rest(wanted), f"cannot be read: {error.strerror}")
         finally:
             for one in coming:
                 one.cancel()
@@ -202,8 +201,12 @@ class Answer:
         for piece in range(coming.batch.first_piece, coming.batch.end_piece):
             at = (piece - coming.batch.first_piece) * piece_bytes
             await self.stream.send_piece(piece, data[at : at + piece_bytes])
-            self._unsent &= ~(1 << piece)
+            self._unsent_from = piece + 1
         self.runs.append(_span(coming.batch, file.size))
+
+    def _rest(self, wanted: int) -> int:
+        """What of it was not sent yet."""
+        return wanted >> self._unsent_from << self._unsent_from
 
     async def _refuse(self, why: Why, unsent: int, detail: str) -> None:
         await self.stream.send(RefusedFrame(why, tuple(pieces.spans(unsent)), detail=detail))

@@ -61,7 +61,7 @@ class ContentHandler:
         except BadPath as error:
             return self._say(request, reason, 400, f"{error}\n")
         try:
-            found = await self._library.find(path) if self._library and not path.url_path.startswith("/-/") else None
+            found = await self._library.find(path) if self._library else None
         except FileChanged:
             return self._say(request, reason, 503, "being rewritten; ask again\n", {"Retry-After": "1"})
         except OSError as error:

@@ -64,11 +64,7 @@ class IngestHandler:
 
     async def handle_write(self, request: web.Request) -> web.Response:
         """201 or 204 once it is stored or deleted; 4xx and nothing kept otherwise."""
-        try:
-            status, result, why = await self._answer(request)
-        except asyncio.CancelledError:  # the connection dropped
-            self._count(request, IngestResult.BROKEN, "the connection dropped")
-            raise
+        status, result, why = await self._answer(request)
         self._count(request, result, why)
         response = web.Response(status=status, text=f"{why}\n" if why else None)
         if status == 401:

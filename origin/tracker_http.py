@@ -62,6 +62,7 @@ class TrackerService:
         self._told: dict[str, State] = {}  # what the log last said of each member ...
         self._told_generation = self.tracker.generation  # ... and of which view
         self._closing = False
+        self.held = 0  # announcements that wait for news
 
     def __repr__(self) -> str:
         return f"<TrackerService {self.tracker}, {len(self._dials)} dials>"
@@ -123,6 +124,7 @@ class TrackerService:
 
     async def _hold(self, asked: AnnounceRequest, hold_s: float) -> None:
         """Until the view is another than the asker knows, or the time is up."""
+        self.held += 1
         try:
             async with asyncio.timeout(hold_s):
                 # Not "newer": after a clock was set back, a tracker that restarted may count lower.
@@ -130,6 +132,8 @@ class TrackerService:
                     await self._changed.wait()
         except TimeoutError:
             return
+        finally:
+            self.held -= 1
 
     def _reply(
         self, asked: AnnounceRequest, said: Announcement, remote: str, conflict: str | None, came_at: float

@@ -63,6 +63,25 @@ def test_a_chunked_put_on_a_kept_connection_as_ffmpeg_sends_it(origin):
     assert send(origin, "DELETE", "/live/ff/a.m4s")[0] == 404
 
 
+def test_a_packager_that_hangs_up_behind_its_last_request_is_heard(origin):
+    for number in range(20):  # as ffmpeg ends a stream: it does not wait for the answer
+        with origin.connect() as connection:
+            say(connection, f"PUT /live/last/{number}.m4s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            say(connection, "4\r\nlast\r\n0\r\n\r\n")
+    until(lambda: len(list((origin.ingested / "live" / "last").glob("*"))) == 20)
+
+
+def test_a_client_that_ends_its_sending_half_gets_its_answers(origin):
+    with origin.connect() as connection:
+        for number in range(3):
+            say(connection, f"PUT /live/half/{number} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
+        connection.shutdown(socket.SHUT_WR)
+        heard = b""
+        while more := connection.recv(65536):
+            heard += more
+    assert heard.count(b"HTTP/1.1 201 ") == 3
+
+
 def test_put_and_post_create_then_replace(origin):
     assert send(origin, "PUT", "/live/r/x.m4s", "one")[0] == 201
     first = send(origin, "HEAD", "/live/r/x.m4s")[1]["etag"]
