@@ -170,7 +170,8 @@ class ViewerHttp:
         if not delivery.whole_here:
             self._fills.join(delivery.held, delivery.resolved.known).want(delivery.missing)
         parts = self._parts(delivery)
-        first, source = await anext(parts, (b"", Source.MEMORY))
+        # No tuple as anext's default: before Python 3.13.2 that is a SystemError (CPython issue 128078).
+        first, source = await anext(parts, None) or (b"", Source.MEMORY)
         status, headers = self._head_of(delivery, source)
         self._metrics.viewer_ttfb.observe(time.perf_counter() - began)
         delivery.begun = True
