@@ -170,8 +170,7 @@ class ViewerHttp:
         if not delivery.whole_here:
             self._fills.join(delivery.held, delivery.resolved.known).want(delivery.missing)
         parts = self._parts(delivery)
-        # No tuple as anext's default: before Python 3.13.2 that is a SystemError (CPython issue 128078).
-        first, source = await anext(parts, None) or (b"", Source.MEMORY)
+        first, source = await _first_of(parts)
         status, headers = self._head_of(delivery, source)
         self._metrics.viewer_ttfb.observe(time.perf_counter() - began)
         delivery.begun = True
@@ -389,6 +388,14 @@ def _asked(request: web.Request) -> tuple[str, str]:
 
 def _may_use_cache(request: web.Request) -> bool:
     return request.method in (hdrs.METH_GET, hdrs.METH_HEAD) and hdrs.AUTHORIZATION not in request.headers
+
+
+async def _first_of(parts: AsyncIterator[tuple[bytes, Source]]) -> tuple[bytes, Source]:
+    """Nothing, from memory, of an empty body. (`anext` with a tuple as its default is a SystemError before Python
+    3.13.2: CPython issue 128078.)"""
+    async for part in parts:
+        return part
+    return b"", Source.MEMORY
 
 
 def _pieces_of(held: Held, start: int, end: int) -> int:
