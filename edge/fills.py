@@ -22,6 +22,7 @@ from swarm.accounting import Cause, Reason, Source
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
 from swarm.ladder import ORIGIN, AskEdge, AskOrigin, FetchAsHome, GiveUp, Order, Plan, home_rungs, viewer_rungs
 from swarm.metainfo import CheckSignature, open_page
+from swarm.placement import home_of
 from swarm.wire import Ask, Frame, PageFrame, PieceFrame, PointerFrame, RefusedFrame, Why
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Fill:
         self.began_at = time.monotonic()
         size, trust = held.metainfo.size, held.trust
         roster = fills.roster
-        homes = roster.homes(held.path, size, trust)
+        self._homes = homes = roster.homes(held.path, size, trust)
         lost = roster.unusable()
         otherwise = self._default_reason(roster, homes)
         self.viewers = Plan(roster.me, viewer_rungs(homes), lost)
@@ -94,8 +95,15 @@ class Fill:
 
     def want_as_home(self, want: int, lost: tuple[str, ...] = ()) -> None:
         """Another edge asked this one as their home, or, those edges being lost to it, in their home's place."""
-        self.duty.lost.update(node for node in lost if node != self.duty.me)
-        reason = Reason.HOME_LOST if lost else None
+        me = self.duty.me
+        self.duty.lost.update(node for node in lost if node != me)
+        want &= ~self.held.have
+        mine = pieces.of(piece for piece in pieces.each(want) if home_of(piece, self._homes) == me) if lost else want
+        for share, reason in ((mine, None), (want & ~mine, Reason.HOME_LOST)):
+            if share:
+                self._want_as_home(share, reason)
+
+    def _want_as_home(self, want: int, reason: Reason | None) -> None:
         self._perform(self.duty, self.duty.on_wanted(want & ~self.held.have, self._rot(want) or reason))
 
     def _rot(self, want: int) -> Reason | None:

@@ -36,6 +36,10 @@ class Waiter:
             self._failure = why
             self._news.set()
 
+    def want_again(self, piece: int) -> None:
+        """It landed once and was evicted, or rotten, before it was taken."""
+        self.wanted |= 1 << piece
+
     def on_grown(self) -> None:
         """More is known of an open version: its next pages, or its size."""
         self._news.set()

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 HOLD_MS = 1000
 REFUSED_PAUSE_S = 5.0
 SILENT_PAUSE_S = (0.2, 1.0)  # jittered, so that edges do not return to a tracker all at once
-CONFLICT_S = 5.0  # longer than a tracker remembers an edge that died: then the name is really somebody else's
+CONFLICT_S = 8.0  # longer than a tracker remembers an edge that died: then the name is really somebody else's
 FIRST_VIEW_S = 3.0  # ready without a view after so long (DESIGN 8)
 
 

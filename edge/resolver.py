@@ -182,7 +182,7 @@ class Resolver:
             role=role,
             lost=lost,
         )
-        return await self._read(path, self._asker.ask(peer.address, ask), node, None)
+        return await self._read(path, self._asker.ask(peer.address, ask), node, ask)
 
     async def _ask_as_home(self, path: Path) -> Known:
         """The origin; if it does not answer, a stale pointer of ours, or whoever else has one."""
@@ -219,7 +219,7 @@ class Resolver:
             reason=reason,
         )
         self._metrics.origin_requests[reason] += 1
-        return await self._read(path, origin.ask(ask), ORIGIN, reason)
+        return await self._read(path, origin.ask(ask), ORIGIN, ask)
 
     def _reason(self, path: Path, known: Known | None) -> Reason:
         if self._roster.standalone:
@@ -237,7 +237,7 @@ class Resolver:
 
     # --- answers
 
-    async def _read(self, path: Path, frames: AsyncGenerator[Frame, None], node: str, reason: Reason | None) -> Known:
+    async def _read(self, path: Path, frames: AsyncGenerator[Frame, None], node: str, ask: Ask) -> Known:
         """The pointer at the head of an answer; a body that follows is handed to its fill."""
         began = time.monotonic()
         adopted = False
@@ -248,7 +248,7 @@ class Resolver:
                         continue
                     case PointerFrame():
                         known = self._learn(path, frame, self._origins[path.site])
-                        adopted = self._adopt(path, known, frames, node, reason, began)
+                        adopted = self._adopt(path, known, frames, node, ask, began)
                         return known
                     case UnchangedFrame(age_ms):
                         return self._confirm(path, age_ms)
@@ -305,28 +305,17 @@ class Resolver:
         return known
 
     def _adopt(
-        self,
-        path: Path,
-        known: Known,
-        frames: AsyncGenerator[Frame, None],
-        node: str,
-        reason: Reason | None,
-        began: float,
+        self, path: Path, known: Known, frames: AsyncGenerator[Frame, None], node: str, ask: Ask, began: float
     ) -> bool:
-        """Whether a body follows; if so its fill reads on."""
+        """Whether the body follows its pointer; if so its fill reads on."""
         pointer = known.pointer
-        origin = self._origins[path.site]
-        if pointer.version is None or self._carries_no_body(pointer, origin):
+        if pointer.version is None or (pointer.size is not None and pointer.size > ask.inline_bytes):
             return False
-        held = self._store.hold(path, pointer, origin.trust)
+        held = self._store.hold(path, pointer, known.trust)
         if held.complete:
             return False
-        self._fills.join(held, known).adopt(frames, node, reason, began)
+        self._fills.join(held, known).adopt(frames, node, ask.reason, began)
         return True
-
-    @staticmethod
-    def _carries_no_body(pointer: Pointer, origin: Origin) -> bool:
-        return pointer.size is not None and pointer.size > origin.inline_bytes
 
     async def close(self) -> None:
         tasks = list(self._under_way.values())

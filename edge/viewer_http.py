@@ -262,6 +262,7 @@ class ViewerHttp:
                     return data, Source.DISK
             if not held.have >> piece & 1:
                 delivery.held_before &= ~(1 << piece)
+                delivery.waiter.want_again(piece)
                 self._fills.join(held, delivery.resolved.known).want(1 << piece)
                 if not held.have >> piece & 1:
                     await delivery.waiter.changed()

@@ -22,7 +22,7 @@ from swarm.wire import Why
 
 ORIGIN = ""  # the origin's place among node names: no edge may have an empty name
 NEXT_IN_RANK = 2  # how many edges a home asks "held?" before it troubles the origin
-HOLDERS_TRIED = 4  # and how many holders one piece is looked for at, all in all
+NAMED_TRIED = 4  # in each role: beyond so many edges tried for a piece, those that refusals name are not asked
 HOMES_TRIED = 2  # homes whose origin failed them: a third would only bury the origin
 
 
@@ -83,6 +83,7 @@ class _Piece:
     tried: set[tuple[str, Role]] = field(default_factory=set)
     named: list[tuple[str, Role]] = field(default_factory=list)  # whom refusals named, not asked yet
     asked: str | None = None  # the node (or ORIGIN) it is expected from
+    role: Role | None = None  # and as what it was asked
     reason: Reason | None = None
     origin_failed_at: set[str] = field(default_factory=set)
     rejected: bool = False
@@ -124,14 +125,14 @@ class Plan:
         """Pieces already under way from a node asked earlier (the body that follows a pointer)."""
         for number in pieces.each(want):
             state = self._pieces.setdefault(number, _Piece())
-            state.asked = node
+            state.asked, state.role = node, Role.HOME
             state.tried.add((node, Role.HOME))
 
     def on_held(self, piece: int) -> None:
         """The piece verified and is stored, wherever it came from."""
         self._pieces.pop(piece, None)
 
-    def on_refused(self, node: str, want: int, why: Why, named: Collection[str] = ()) -> list[Order]:
+    def on_refused(self, node: str, want: int, why: Why, named: Iterable[str] = ()) -> list[Order]:
         """An edge answered that these will not come from it, and whom it would ask."""
         again = []
         for number in pieces.each(want):
@@ -140,8 +141,10 @@ class Plan:
                 continue
             if why is Why.ORIGIN:
                 state.origin_failed_at.add(node)
-            role = Role.HOME if why is Why.NOT_HOME else Role.HOLDER
-            state.named += [(other, role) for other in named if other != self.me and other != ORIGIN]
+            # Roles only descend: a holder that says "not home" must not make a home's duty wait for another home.
+            role = Role.HOME if why is Why.NOT_HOME and state.role is Role.HOME else Role.HOLDER
+            others = [other for other in named if other != self.me and other != ORIGIN]
+            state.named += [(other, role) for other in others[:NAMED_TRIED]]
             again.append(number)
         return self._step(again)
 
@@ -172,7 +175,7 @@ class Plan:
             step = self._next(number, state)
             bit = 1 << number
             if isinstance(step, tuple):
-                state.asked = step[0]
+                state.asked, state.role = step
                 state.tried.add(step)
                 edges[step] = edges.get(step, 0) | bit
             elif isinstance(step, GiveUp):
@@ -188,11 +191,11 @@ class Plan:
         return orders
 
     def _next(self, number: int, state: _Piece) -> Step:
-        if sum(role is Role.HOLDER for _, role in state.tried) < HOLDERS_TRIED:
-            while state.named:
-                step = state.named.pop(0)
-                if step not in state.tried and step[0] not in self.lost:
-                    return step
+        while state.named:
+            step = state.named.pop(0)
+            is_new = step not in state.tried and step[0] not in self.lost
+            if is_new and sum(role is step[1] for _, role in state.tried) < NAMED_TRIED:
+                return step
         return self._rungs(number, state, self.me, self.lost)
 
 

@@ -1,7 +1,7 @@
 """The tracker's rules (hybrid topology): hear announcements, have members dialled, hand out the view. Moves no media.
 
 (nobody) --announced--> LEAF --reached--> ALIVE
-LEAF, ALIVE --silent for 3 s, or leaving--> (nobody)
+LEAF, ALIVE --silent for 5 s, or leaving--> (nobody)
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from swarm.members import MOST_MEMBERS, Announcement, Member, State
 from swarm.metainfo import Signed
 
-SILENCE_S = 3.0  # a member not heard for so long is no longer in the view
+SILENCE_S = 5.0  # a member not heard for so long is no longer in the view; others notice sooner that it is gone
 DIAL_AGAIN_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between attempts to reach a leaf; the last repeats
 
 
@@ -57,6 +57,7 @@ class Tracker:
 
     def __init__(self, generation: int = 1) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._reached: dict[str, tuple[int, str]] = {}  # incarnation and address at which each was last reached
         self.generation = generation
 
     def __repr__(self) -> str:
@@ -75,11 +76,17 @@ class Tracker:
         if entry is None and len(self._entries) >= MOST_MEMBERS:
             return Full()
         if entry is None or entry.said.incarnation != said.incarnation or entry.address != address:
-            self._entries[said.node] = _Entry(said, signed, address, State.LEAF, now, dial_at=now)
+            self._entries[said.node] = self._new(said, signed, address, now)
             self.generation += 1
         else:
             entry.heard_at = now
         return Heard()
+
+    def _new(self, said: Announcement, signed: Signed, address: str, now: float) -> _Entry:
+        """A leaf until reached; one that only fell silent for a while was reached before, and is what it was."""
+        if self._reached.get(said.node) == (said.incarnation, address):
+            return _Entry(said, signed, address, State.ALIVE, now, why="")
+        return _Entry(said, signed, address, State.LEAF, now, dial_at=now)
 
     def _is_somebody_else(self, entry: _Entry, said: Announcement, address: str) -> bool:
         """A name is pinned to its key while its bearer lives. The same key at another address is a copied key until
@@ -98,7 +105,14 @@ class Tracker:
         entry = self._current(dial)
         if entry is not None and entry.state is State.LEAF:
             entry.state, entry.why, entry.dial_at = State.ALIVE, "", None
+            self._remember(dial)
             self.generation += 1
+
+    def _remember(self, dial: Dial) -> None:
+        self._reached.pop(dial.node, None)
+        self._reached[dial.node] = (dial.incarnation, dial.address)
+        if len(self._reached) > MOST_MEMBERS:
+            del self._reached[next(iter(self._reached))]
 
     def on_unreached(self, dial: Dial, why: str, now: float) -> None:
         entry = self._current(dial)

@@ -61,8 +61,8 @@ def test_hearing_a_member_again_changes_no_generation():
     assert tracker.generation == before
 
 
-@pytest.mark.parametrize("now, there", [(2.9, True), (3.0, True), (3.1, False)])
-def test_a_member_is_forgotten_after_three_seconds_of_silence(now, there):
+@pytest.mark.parametrize("now, there", [(4.9, True), (5.0, True), (5.1, False)])
+def test_a_member_is_forgotten_after_five_seconds_of_silence(now, there):
     tracker = alive("a", now=0.0)
     tracker.expire(now)
     assert ("a" in states(tracker)) is there
@@ -95,7 +95,7 @@ def test_the_next_deadline_is_the_first_silence_or_dial():
     announce(tracker, said("a"), now=5.0)
     assert tracker.next_deadline() == 5.0  # dial at once
     (dial,) = tracker.due_dials(5.0)
-    assert tracker.next_deadline() == 8.0  # silence
+    assert tracker.next_deadline() == 10.0  # silence
     tracker.on_unreached(dial, "refused", now=5.0)
     assert tracker.next_deadline() == 6.0  # dial again
 
@@ -122,7 +122,7 @@ def test_another_key_under_a_living_name_is_refused_with_the_bearers_address():
 def test_the_same_key_at_another_address_is_a_copied_key_until_the_first_falls_silent():
     tracker = alive("a", now=0.0)
     assert announce(tracker, said("a", incarnation=2), 2.0, host="10.0.0.9") == NameTaken("http://10.0.0.5:7400")
-    assert announce(tracker, said("a", incarnation=2), 3.5, host="10.0.0.9") == Heard()
+    assert announce(tracker, said("a", incarnation=2), 5.5, host="10.0.0.9") == Heard()
     assert states(tracker) == {"a": (State.LEAF, "http://10.0.0.9:7400")}
 
 
@@ -131,6 +131,15 @@ def test_a_restart_at_the_same_address_is_a_leaf_again_and_dialled_again():
     assert announce(tracker, said("a", incarnation=2), 1.0) == Heard()
     assert states(tracker) == {"a": (State.LEAF, "http://10.0.0.5:7400")}
     assert tracker.due_dials(1.0) == [Dial("a", "http://10.0.0.5:7400", 2)]
+
+
+def test_a_member_that_only_fell_silent_for_a_while_is_what_it_was():
+    tracker = alive("a", now=0.0)
+    tracker.expire(6.0)
+    assert states(tracker) == {}
+    announce(tracker, said("a"), 7.0)
+    assert states(tracker) == {"a": (State.ALIVE, "http://10.0.0.5:7400")}
+    assert tracker.due_dials(7.0) == []
 
 
 def test_an_older_incarnation_cannot_take_the_name_back():
@@ -159,3 +168,12 @@ def test_counts_and_its_picture():
     announce(tracker, said("b"), 0.5, host="10.0.0.6")
     assert tracker.counts() == {State.LEAF: 1, State.ALIVE: 1}
     assert repr(tracker) == "<Tracker 1 alive, 1 leaves, generation 4>"
+
+
+def test_a_member_that_only_fell_silent_for_a_while_is_what_it_was_without_another_dial():
+    tracker = alive("a", now=0.0)
+    tracker.expire(6.0)
+    assert states(tracker) == {}
+    assert announce(tracker, said("a"), 7.0) == Heard()
+    assert states(tracker) == {"a": (State.ALIVE, "http://10.0.0.5:7400")}
+    assert tracker.due_dials(7.0) == []
