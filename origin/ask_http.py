@@ -80,15 +80,13 @@ class AskHandler:
         except BadPath as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
         answer = Answer(FrameStream(request), self._library, ask, path)
-        await answer.stream.open()
         try:
+            await answer.stream.open()
             await answer.send()
             response = await answer.stream.end()
         except TimeoutError:
             log.info("an asker took nothing for too long", extra=fields(asker=asker, path=path.key))
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionAbortedError("the asker is stuck") from None
+            return answer.stream.cut()
         finally:
             self._ledger.on_control(answer.stream.control)
         self._ledger.on_sent(

@@ -10,6 +10,7 @@ from daemon.logs import fields
 from origin.disk import FileChanged
 from origin.ledger import DIRECT, OriginLedger, read_reason
 from origin.library import Found, Library, absent_headers, read_path
+from origin.patient_server import cut
 from swarm.accounting import Reason
 from swarm.names import BadPath, Path
 from swarm.ranges import Full, NotModified, NotSatisfiable, Partial, PreconditionFailed, evaluate
@@ -122,9 +123,7 @@ class ContentHandler:
         except (FileChanged, OSError) as error:
             # The head is out: a body that ends early is the only honest sign left.
             log.info("broke off a body", extra=fields(path=path.key, why=str(error) or "the viewer is stuck"))
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionAbortedError(str(error)) from error
+            return cut(request)
         self._ledger.on_sent(DIRECT, reason, end - start, identity=found.file.identity, runs=((start, end),))
         return response
 

@@ -6,17 +6,31 @@ answer. A client that only ends its sending half (RFC 9112 section 9.6) gets its
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_exceptions import ClientPayloadError
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
+
+from daemon.logs import fields
+
+log = logging.getLogger(__name__)
 
 SETTLE_S = 0.01  # between looks at whether the last request of a connection whose sender hung up is answered
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def cut(request: web.Request) -> web.StreamResponse:
+    """Let the connection go, in the middle of a body if need be; what is returned is never sent."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=400)
 
 
 class _PatientRequest(web.Request):
@@ -34,6 +48,21 @@ class _PatientConnection(web.RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]
         self._loop.call_later(SETTLE_S, self._settle)
         return True  # keep our half open
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP is answered and told in one line: it is the sender's fault, and no traceback helps."""
+        if not isinstance(exc, HttpProcessingError) or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        log.info("malformed request", extra=fields(sender=request.remote, why=" ".join(exc.message.split())[:200]))
+        response = web.Response(status=status, text=f"{exc.message}\n")
+        response.force_close()
+        return response
 
     def _settle(self) -> None:
         """Close behind the last request; one whose body is not whole will never be."""
@@ -55,7 +84,15 @@ class PatientServer(web.Server):
     def __init__(self, handler: Handler, **options: Any) -> None:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             assert isinstance(request, web.Request)  # made by our own factory
-            return await handler(request)
+            try:
+                return await handler(request)
+            except (web.RequestPayloadError, ClientPayloadError, HttpProcessingError) as error:
+                raise web.HTTPBadRequest(text=f"the body cannot be read: {error}\n") from error
+            except ConnectionError:  # nobody reads on; raised further it would be logged as a failure of ours
+                return cut(request)
+            finally:
+                if request.content.exception() is not None:
+                    request.content.feed_eof()  # or aiohttp would try to read the rest, and log that it cannot
 
         super().__init__(handle, request_factory=self._patient_request, **options)
 

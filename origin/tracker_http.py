@@ -49,9 +49,7 @@ class TrackerService:
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.tracker = Tracker()
-        # Milliseconds, so that a tracker that restarts never counts a generation an edge has seen of another view.
-        self.tracker.generation = int(wall() * 1000)
+        self.tracker = Tracker(generation=int(wall() * 1000))
         self._gatekeeper = gatekeeper
         self._asker = asker
         self._count = count

@@ -114,6 +114,7 @@ def running(directory: Path, **changed: object) -> Iterator[RunningOrigin]:
         process.kill()
         process.wait()
         process.communicate()
+    assert "Traceback" not in (directory / "log").read_text()
 
 
 def refused(directory: Path, **changed: object) -> tuple[int, str]:
