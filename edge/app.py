@@ -185,6 +185,9 @@ class Edge:
         self._addresses[name] = str(bound)
         if name == "peer":
             self._peer_port = bound.port
+        if name == "viewer":
+            server = runner.server
+            self.metrics.viewer_connections.read = lambda: float(len(server.connections) if server else 0)
 
     def _adopt(self, logged: Logged) -> Held | None:
         """A version read back from disk, if its site is still ours and its pages verify."""

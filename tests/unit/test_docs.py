@@ -7,8 +7,11 @@ import msgspec
 import pytest
 
 from daemon.config import load
+from daemon.metrics import defined_in
 from edge.config import EdgeConfig
+from edge.metrics import EdgeMetrics
 from origin.config import OriginConfig
+from origin.metrics import OriginMetrics
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -72,3 +75,22 @@ def test_the_configuration_in_the_design_is_accepted(tmp_path: Path):
     file = tmp_path / "edge.yaml"
     file.write_text(example)
     assert load(file, {}, EdgeConfig).node == "edge-fra-1"
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        {metric.name for metric in defined_in(EdgeMetrics("e", "", "0"))}
+        | {metric.name for metric in defined_in(OriginMetrics("0"))}
+    ),
+)
+def test_every_metric_is_named_in_the_design(name: str):
+    assert name.removeprefix("starling_") in (ROOT / "docs" / "design.md").read_text()
+
+
+@pytest.mark.parametrize("route", ["/metrics", "/livez", "/readyz", "/status", "/explain", "/drain"])
+def test_every_route_of_the_admin_port_is_described_for_operators(route: str):
+    assert (
+        f"`{route}" in (ROOT / "docs" / "operating.md").read_text()
+        or f" {route}`" in (ROOT / "docs" / "operating.md").read_text()
+    )
