@@ -104,7 +104,8 @@ class PeerHttp:
             return
         await stream.send(PointerFrame(known.signed, age_ms, known.trust))
         size = known.pointer.size
-        if known.pointer.version is None or (size is not None and size > ask.inline_bytes):
+        version = known.pointer.version
+        if version is None or version == ask.known_version or (size is not None and size > ask.inline_bytes):
             return
         held = self._store.hold(path, known.pointer, known.trust)
         await self._send_all(stream, held, known, ask, asker)

@@ -14,13 +14,14 @@ from edge.metrics import EdgeMetrics
 from edge.origins import Origin
 from edge.roster import Roster
 from edge.store import Known, Store
-from swarm.accounting import Cause, Reason, Role
+from swarm.accounting import Cause, Reason, Role, Source
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
 from swarm.freshness import Lifetime, hls_default, lifetime
 from swarm.ladder import ORIGIN, holder_rungs, pointer_rungs
 from swarm.metainfo import Pointer, open_pointer
 from swarm.names import Path
-from swarm.wire import Ask, Frame, PointerFrame, RefusedFrame, UnchangedFrame, WaitFrame, Why
+from swarm.placement import SMALL_BYTES
+from swarm.wire import Ask, Frame, PieceFrame, PointerFrame, RefusedFrame, UnchangedFrame, WaitFrame, Why
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +180,7 @@ class Resolver:
             path=path.target,
             inline_bytes=origin.inline_bytes,
             known_sequence=known.pointer.sequence if known else None,
+            known_version=self._held_whole(known),
             role=role,
             lost=lost,
         )
@@ -215,11 +217,17 @@ class Resolver:
             path=path.target,
             inline_bytes=self._inline_bytes(path, origin, known),
             known_sequence=known.pointer.sequence if known else None,
+            known_version=self._held_whole(known),
             pointer=PointerFrame(known.signed, 0, known.trust) if known else None,
             reason=reason,
         )
         self._metrics.origin_requests[reason] += 1
         return await self._read(path, origin.ask(ask), ORIGIN, ask)
+
+    def _held_whole(self, known: Known | None) -> bytes | None:
+        """The version whose body need not come again."""
+        held = self._store.held(known.pointer.version) if known is not None and known.pointer.version else None
+        return held.version if held is not None and held.complete else None
 
     def _reason(self, path: Path, known: Known | None) -> Reason:
         if self._roster.standalone:
@@ -249,9 +257,13 @@ class Resolver:
                     case PointerFrame():
                         known = self._learn(path, frame, self._origins[path.site])
                         adopted = self._adopt(path, known, frames, node, ask, began)
+                        if not adopted:
+                            await self._read_rest(frames, node, ask)
                         return known
                     case UnchangedFrame(age_ms):
-                        return self._confirm(path, age_ms)
+                        known = self._confirm(path, age_ms)
+                        await self._read_rest(frames, node, ask)
+                        return known
                     case RefusedFrame():
                         self._on_refused(path, node, frame)
                     case _:
@@ -264,6 +276,20 @@ class Resolver:
         finally:
             if not adopted:
                 await frames.aclose()
+
+    async def _read_rest(self, frames: AsyncGenerator[Frame, None], node: str, ask: Ask) -> None:
+        """END, as a rule; at most a small body that came from elsewhere meanwhile. Read, so that the connection serves
+        again and every byte is counted where the sender counts it. A foreign origin's may be long: that is cut off."""
+        if ask.inline_bytes > SMALL_BYTES:
+            return
+        try:
+            async for frame in frames:
+                if isinstance(frame, PieceFrame):
+                    self._metrics.fetched_bytes[Source.ORIGIN if node == ORIGIN else Source.PEER] += len(frame.data)
+                    if node == ORIGIN and ask.reason is not None:
+                        self._metrics.origin_bytes[ask.reason] += len(frame.data)
+        except (Unreachable, RemoteError, OriginUnreachable) as error:
+            log.info("%s: an answer broke off behind its pointer, which stands: %s", ask.path, error)
 
     def _on_refused(self, path: Path, node: str, frame: RefusedFrame) -> None:
         if frame.why is Why.UNSHARED:
@@ -309,7 +335,9 @@ class Resolver:
     ) -> bool:
         """Whether the body follows its pointer; if so its fill reads on."""
         pointer = known.pointer
-        if pointer.version is None or (pointer.size is not None and pointer.size > ask.inline_bytes):
+        if pointer.version is None or pointer.version == ask.known_version:
+            return False
+        if pointer.size is not None and pointer.size > ask.inline_bytes:
             return False
         held = self._store.hold(path, pointer, known.trust)
         if held.complete:

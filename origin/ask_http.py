@@ -139,8 +139,9 @@ class Answer:
 
     async def _send_meaning(self, found: Found) -> None:
         is_news = await self._send_pointer(found)
-        if is_news and found.file.size <= self._ask.inline_bytes:
-            await self._send_pieces(found.file, found.version_of(self._path), _all_pieces(found.file.size))
+        version = found.version_of(self._path)
+        if is_news and found.file.size <= self._ask.inline_bytes and version != self._ask.known_version:
+            await self._send_pieces(found.file, version, _all_pieces(found.file.size))
 
     async def _send_pointer(self, found: Found | None) -> bool:
         """False if the asker has it already."""

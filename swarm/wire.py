@@ -63,6 +63,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     onward: int | None = None
     inline_bytes: int = 0
     known_sequence: int | None = None  # answered UNCHANGED instead of the same pointer again
+    known_version: bytes | None = None  # held whole: a newer pointer to it comes without its body
     pointer: PointerFrame | None = None  # what the asker knows the path to mean: a home need not ask for it again
     have: bytes = b""  # bitmap of the pieces the asker holds: provider records
     role: Role = Role.HOME
