@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping
 
 from daemon.asking import Asker
 from daemon.peer_auth import WrongSecret
-from edge.held import EVERYTHING, Held
+from edge.held import EVERYTHING, Awaits, Held
 from edge.metrics import EdgeMetrics
 from edge.origins import Origin
 from edge.roster import Roster
@@ -50,7 +50,7 @@ class Fill:
         self._homes = homes = roster.homes(held.path, size, trust)
         lost = roster.unusable()
         otherwise = self._default_reason(roster, homes)
-        self.viewers = Plan(roster.me, viewer_rungs(homes), lost)
+        self.viewers = Plan(roster.me, viewer_rungs(homes, roster.ranked(held.path)), lost)
         self.duty = Plan(
             roster.me,
             home_rungs(
@@ -148,14 +148,17 @@ class Fill:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("fill of %s failed", self.held.path.target, exc_info=error)
-            self._fail(self.held.all_pieces, OriginUnreachable(f"internal error: {error}"))
+            self._fail(EVERYTHING, OriginUnreachable(f"internal error: {error}"))
         if self.idle:
             self._fills.on_idle(self)
 
     def _give_up(self, plan: Plan, want: int) -> None:
         why = self.failure or OriginUnreachable(f"nobody could supply {self.held.path.target}")
+        self._fail_those(Awaits.DUTY if plan is self.duty else Awaits.PLAN, want, why)
+
+    def _fail_those(self, awaits: Awaits, want: int, why: Exception) -> None:
         for waiter in self.held.waiters:
-            if waiter.for_home == (plan is self.duty):
+            if waiter.awaits is awaits:
                 waiter.on_failed(want, why)
 
     def _fail(self, want: int, why: Exception) -> None:
@@ -250,6 +253,7 @@ class Fill:
                 self.failure = problem
             log.warning("origin: %s", problem)
             self._origin_under_way &= ~want
+            self._fail_those(Awaits.ORIGIN, left, problem)
             self._perform(self.duty, self.duty.on_origin_failed(left))
             self._perform(self.viewers, self.viewers.on_origin_failed(left))
 

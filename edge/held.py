@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from enum import Enum
 
 from swarm import pieces
 from swarm.accounting import Source
@@ -15,12 +16,20 @@ MOST_PROVIDERS = 64  # provider records kept for one version
 EVERYTHING = -1  # as a bitmap: all pieces there are and ever will be, for a version still open
 
 
+class Awaits(Enum):
+    """On whose success somebody waits for pieces; who fails when it fails."""
+
+    PLAN = "the viewers' plan"
+    DUTY = "this edge's duty as a home"
+    ORIGIN = "only what was on its way from the origin: an edge that asked this one as holder"
+
+
 class Waiter:
     """Somebody who wants pieces as they land: a viewer, or an edge that asked. Wakes on an event, never polls."""
 
-    def __init__(self, wanted: int, *, for_home: bool) -> None:
+    def __init__(self, wanted: int, awaits: Awaits) -> None:
         self.wanted = wanted
-        self.for_home = for_home  # waits for this edge's duty as a home, not for a viewer's plan
+        self.awaits = awaits
         self._ready: deque[int] = deque()
         self._news = asyncio.Event()
         self._failure: Exception | None = None
@@ -123,9 +132,9 @@ class Held:
         counts = [(pieces.count(have & want), node) for node, have in self.providers.items() if node not in left_out]
         return [node for count, node in sorted(counts, reverse=True) if count]
 
-    def wait_for(self, want: int, *, for_home: bool = False) -> Waiter:
+    def wait_for(self, want: int, awaits: Awaits = Awaits.PLAN) -> Waiter:
         """Pieces of `want` that are held land at once, in rising order; close with `stop_waiting`."""
-        waiter = Waiter(want, for_home=for_home)
+        waiter = Waiter(want, awaits)
         for piece in pieces.each(want & self.have):
             waiter.on_landed(piece)
         self.waiters.add(waiter)

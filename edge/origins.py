@@ -6,6 +6,7 @@ with this edge's node key as it arrives (trust `attested`).
 
 import hashlib
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
@@ -49,6 +50,8 @@ log = logging.getLogger(__name__)
 
 SILENCE_S = 10.0  # our origin says WAIT while it works; a foreign one may think so long before its first byte
 CONNECT_S = 3.0
+SLOW_FAILURE_S = 0.5
+SILENT_PAUSE_S = 2.0
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}
     | {"transfer-encoding", "upgrade", "age", "date", "content-length"}
@@ -92,12 +95,17 @@ class SignedOrigin:
         self._is_standalone = is_standalone
         self.inline_bytes = inline_bytes
         self._on_fault = on_fault
+        self._silent: OriginUnreachable | None = None  # how it failed lately, if that took long
+        self._silent_until = 0.0
 
     async def close(self) -> None:
         """Its connections are the asker's."""
 
     async def ask(self, ask: Ask) -> AsyncGenerator[Frame, None]:
         """The first origin that answers; what breaks off in the middle is the caller's to ask for again."""
+        if self._silent is not None and time.monotonic() < self._silent_until:
+            raise OriginUnreachable(str(self._silent), timed_out=self._silent.timed_out)
+        asked_at = time.monotonic()
         problem: Exception | None = None
         for url in self._urls:
             begun = False
@@ -112,9 +120,14 @@ class SignedOrigin:
                 if begun:
                     break
             else:
+                self._silent = None
                 return
-        silent = isinstance(problem, Unreachable) and "silent" in str(problem)
-        raise OriginUnreachable(f"origin: {problem}", timed_out=silent) from problem
+        timed_out = isinstance(problem, Unreachable) and "silent" in str(problem)
+        failure = OriginUnreachable(f"origin: {problem}", timed_out=timed_out)
+        if time.monotonic() - asked_at > SLOW_FAILURE_S:
+            # Each question to an origin that swallows packets costs its asker a second: ask only once in a while.
+            self._silent, self._silent_until = failure, time.monotonic() + SILENT_PAUSE_S
+        raise failure from problem
 
     async def _frames(self, url: str, ask: Ask) -> AsyncGenerator[Frame, None]:
         """One origin's answer. Standalone, or refused for a wrong secret before the tracker could say so, this edge

@@ -13,7 +13,7 @@ from daemon.answering import FrameStream, admit, hello_handler, read_ask
 from daemon.asking import ASK_PATH
 from daemon.peer_auth import HELLO_PATH, Gatekeeper
 from edge.fills import Fills, VersionGone
-from edge.held import EVERYTHING, Held, Waiter
+from edge.held import EVERYTHING, Awaits, Held, Waiter
 from edge.metrics import EdgeMetrics
 from edge.resolver import Resolver, Unshared
 from edge.roster import Roster
@@ -136,7 +136,7 @@ class PeerHttp:
         if fill is None and not held.complete:
             fill = self._fills.join(held, known)
         told: set[int] = set()
-        waiter = held.wait_for(EVERYTHING, for_home=True)
+        waiter = held.wait_for(EVERYTHING, Awaits.DUTY)
         piece = 0
         try:
             if fill is not None and ask.role is not Role.HOLDER:
@@ -174,13 +174,14 @@ class PeerHttp:
         held.note_provider(asker, pieces.unpack(ask.have))
         mine = want & held.have
         fetch = self._to_fetch(held, ask, want & ~mine)
-        await self._refuse(stream, held, ask, want & ~mine & ~fetch, asker)
-        waiter = held.wait_for(mine | fetch, for_home=True)
+        # Before anything is sent: what is on its way may fail meanwhile, and would not be told to who waits later.
+        waiter = held.wait_for(mine | fetch, Awaits.ORIGIN if ask.role is Role.HOLDER else Awaits.DUTY)
         try:
             if fetch and ask.role is not Role.HOLDER:
                 known = self._store.known(path)
                 assert known is not None
                 self._fills.join(held, known).want_as_home(fetch, ask.lost)
+            await self._refuse(stream, held, ask, want & ~mine & ~fetch, asker)
             await self._send_landing(stream, held, waiter, mine | fetch)
         finally:
             held.stop_waiting(waiter)
@@ -209,8 +210,8 @@ class PeerHttp:
         known = self._store.known(held.path)
         if known is None or known.pointer.version != held.version:
             return 0
-        me = self._roster.me
-        return pieces.of(piece for piece in pieces.each(missing) if judge(piece, homes, me, ask.lost) == me)
+        me, ranked = self._roster.me, self._roster.ranked(held.path)
+        return pieces.of(p for p in pieces.each(missing) if judge(p, homes, me, ask.lost, ranked) == me)
 
     async def _refuse(self, stream: FrameStream, held: Held, ask: Ask, want: int, asker: str) -> None:
         """Refusal is routing: who holds these, or whom this edge would ask as home."""
@@ -221,9 +222,10 @@ class PeerHttp:
             await stream.send(RefusedFrame(Why.NOT_HELD, tuple(pieces.spans(want)), tuple(known_holders)))
             return
         homes = self._roster.homes(held.path, held.metainfo.size, held.trust)
+        ranked = self._roster.ranked(held.path)
         by_home: dict[str, int] = {}
         for piece in pieces.each(want):
-            home = judge(piece, homes, self._roster.me, ask.lost) or ""
+            home = judge(piece, homes, self._roster.me, ask.lost, ranked) or ""
             by_home[home] = by_home.get(home, 0) | 1 << piece
         for home, bitmap in by_home.items():
             named = (home,) if home and home != self._roster.me else ()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from swarm import pieces
 from swarm.accounting import Reason, Role
-from swarm.placement import Edge, home_of
+from swarm.placement import Edge, home_of, home_or_next
 from swarm.wire import Why
 
 ORIGIN = ""  # the origin's place among node names: no edge may have an empty name
@@ -202,18 +202,22 @@ class Plan:
 Rungs = Callable[[int, _Piece, str, Collection[str]], Step]
 
 
-def viewer_rungs(homes: tuple[Edge, ...]) -> Rungs:
-    """Home, a dead home's stand-in, the next in rank as holders, the origin."""
+def viewer_rungs(homes: tuple[Edge, ...], ranked: tuple[Edge, ...] = ()) -> Rungs:
+    """Home, a dead home's stand-in, the next in rank as holders, the origin.
+
+    `ranked`: all edges, where `homes` are but the first of them.
+    """
+    ranked = ranked or homes
 
     def step(number: int, state: _Piece, me: str, lost: Collection[str]) -> Step:
         failed = state.origin_failed_at
         without = set(lost) | failed
-        home = home_of(number, homes, without)
+        home = home_or_next(number, homes, ranked, without)
         if home == me and me not in failed:
             return FetchAsHome(0, _why_stand_in(number, homes, me, state))
         if home is not None and home != me and (home, Role.HOME) not in state.tried and len(failed) < HOMES_TRIED:
             return home, Role.HOME
-        holders = [edge.node for edge in homes if edge.node != me and edge.node not in lost]
+        holders = [edge.node for edge in ranked if edge.node != me and edge.node not in lost]
         for node in holders[: NEXT_IN_RANK + len(failed)]:
             if (node, Role.HOLDER) not in state.tried:
                 return node, Role.HOLDER
@@ -271,6 +275,8 @@ def holder_rungs(homes: tuple[Edge, ...], me: str, lost: Collection[str]) -> lis
     return [(node, Role.HOLDER) for node in nodes[: NEXT_IN_RANK + 1]]
 
 
-def judge(piece: int, homes: tuple[Edge, ...], me: str, lost: Collection[str]) -> str | None:
+def judge(
+    piece: int, homes: tuple[Edge, ...], me: str, lost: Collection[str], ranked: tuple[Edge, ...] = ()
+) -> str | None:
     """Asked as home for a piece: who is, by this edge's view without the edges that the asker lost."""
-    return home_of(piece, homes, [node for node in lost if node != me])
+    return home_or_next(piece, homes, ranked, [node for node in lost if node != me])

@@ -90,6 +90,12 @@ def home_of(piece: int, homes: tuple[Edge, ...], lost: Collection[str] = ()) -> 
     return None
 
 
+def home_or_next(piece: int, homes: tuple[Edge, ...], ranked: tuple[Edge, ...], lost: Collection[str]) -> str | None:
+    """The home of a piece; where every home is lost, the next living edge in rank (a small object has but one home)."""
+    home = home_of(piece, homes, lost)
+    return home if home is not None else next((edge.node for edge in ranked if edge.node not in lost), None)
+
+
 def homes_for(path: str, edges: Collection[Edge], size_bytes: int | None) -> tuple[Edge, ...]:
     """The home set of one version: the first edge alone while it is small (under 64 KiB)."""
     homes = home_set(path, edges)
