@@ -1,7 +1,6 @@
 """The admin port: metrics, probes, the status page, and why a path would be fetched from whom."""
 
 import hmac
-import html
 import json
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from edge.fills import Fills
 from edge.metrics import EdgeMetrics
 from edge.resolver import lifetime_of
 from edge.roster import Roster
+from edge.status_page import page
 from edge.store import Store
 from swarm import pieces
 from swarm.ladder import pointer_rungs
@@ -123,7 +123,7 @@ class Admin:
         return web.Response(text=json.dumps(self.status(), indent=1), content_type="application/json")
 
     async def handle_page(self, request: web.Request) -> web.Response:
-        return web.Response(text=_page(self.status()), content_type="text/html")
+        return web.Response(text=page(self.status()), content_type="text/html")
 
     # --- explain
 
@@ -193,30 +193,3 @@ class Admin:
             "known_holders": {node: pieces.count(bitmap) for node, bitmap in held.providers.items()},
             "fill": repr(fill) if (fill := self._fills.under_way(held)) else None,
         }
-
-
-def _page(status: dict[str, object]) -> str:
-    """The status as a plain page for people: every figure of `/status`, readable without tools."""
-    rows = "".join(
-        f"<tr><th>{html.escape(key.replace('_', ' '))}</th><td>{_cell(value)}</td></tr>"
-        for key, value in status.items()
-    )
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Starling edge</title>"
-        "<meta name=viewport content='width=device-width'><style>body{font:15px/1.5 system-ui;margin:2rem}"
-        "th{text-align:left;vertical-align:top;padding:.2rem 1rem .2rem 0;white-space:nowrap}td{font-variant-numeric:"
-        "tabular-nums}table table th{font-weight:normal}</style>"
-        f"<h1>{html.escape(str(status['node']))}</h1><table>{rows}</table>"
-        "<p><a href=/status>as JSON</a> · <a href=/metrics>metrics</a> · <a href=/readyz>readiness</a></p></html>"
-    )
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, dict):
-        inner = "".join(f"<tr><th>{html.escape(str(k))}</th><td>{_cell(v)}</td></tr>" for k, v in value.items())
-        return f"<table>{inner}</table>"
-    if isinstance(value, list):
-        return "<br>".join(_cell(item) for item in value) or "none"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return html.escape(str(value))
