@@ -163,6 +163,14 @@ def test_alone_an_edge_is_its_own_home():
     assert plan.on_origin_failed(0b11) == [GiveUp(0b11)]
 
 
+def test_a_small_objects_one_home_has_a_successor_when_it_is_lost():
+    plan = Plan("d", viewer_rungs(EVEN[:1], EVEN))
+    assert plan.on_wanted(0b11) == [AskEdge("a", HOME, 0b11)]
+    assert plan.on_failed("a") == [AskEdge("b", HOME, 0b11, lost=("a",))]
+    assert plan.on_failed("b") == [AskEdge("c", HOME, 0b11, lost=("a", "b"))]
+    assert plan.on_failed("c") == [FetchAsHome(0b11, Reason.HOME_LOST)]
+
+
 def test_a_refusal_from_an_edge_that_was_given_up_for_another_means_nothing():
     plan = viewer()
     plan.on_wanted(FIRST)
@@ -264,6 +272,11 @@ def test_an_edge_asked_as_home_judges_without_those_the_asker_lost(me, piece, lo
     assert judge(piece, EVEN, me, lost) == home
 
 
+@pytest.mark.parametrize("lost, home", [([], "a"), (["a"], "b"), (["a", "c"], "b"), (["a", "b", "c", "d"], "b")])
+def test_the_next_in_rank_judges_itself_home_of_a_small_object_whose_home_is_lost(lost, home):
+    assert judge(0, EVEN[:1], "b", lost, EVEN) == home
+
+
 # --- whatever happens
 
 NODES = "abcdefg"
@@ -282,7 +295,10 @@ def plans(draw: st.DrawFn) -> tuple[Plan, bool]:
     """A plan, and whether it is a home's duty."""
     me, homes = draw(st.sampled_from(NODES)), draw(home_sets())
     if draw(st.booleans()):
-        return Plan(me, viewer_rungs(homes), draw(st.sets(st.sampled_from(NODES.replace(me, ""))))), False
+        first = draw(st.sampled_from([1, len(homes)]))
+        return Plan(
+            me, viewer_rungs(homes[:first], homes), draw(st.sets(st.sampled_from(NODES.replace(me, ""))))
+        ), False
     rungs = home_rungs(homes, draw(home_sets(0)), check_holders=draw(st.booleans()), otherwise=Reason.FIRST_COPY)
     return Plan(me, rungs), True
 

@@ -53,6 +53,7 @@ class Node:
 
     name: str
     homes: tuple[Edge, ...]
+    ranked: tuple[Edge, ...]
     viewers: Plan
     duty: Plan
     is_liar: bool
@@ -83,10 +84,12 @@ class World:
     def _node(self, name: str, names: str) -> Node:
         homes, previous = self._view(names, 1), self._view(names, 0)
         check = self.random.random() < 0.7
+        ranked, homes = homes, homes[: self.random.choice([1, 32])]
         return Node(
             name,
             homes,
-            Plan(name, viewer_rungs(homes)),
+            ranked,
+            Plan(name, viewer_rungs(homes, ranked)),
             Plan(name, home_rungs(homes, previous, check_holders=check, otherwise=Reason.FIRST_COPY)),
             is_liar=self.random.random() < self.liars,
             have=self.random.getrandbits(PIECES) & self.random.getrandbits(PIECES),
@@ -206,7 +209,10 @@ class World:
             holders = self.random.sample(list(self.nodes), min(len(self.nodes), self.random.randint(0, 3)))
             self.refuse(question, missing & ~question.left, Why.NOT_HELD, tuple(holders))
         else:
-            judged = {piece: judge(piece, server.homes, server.name, question.lost) for piece in pieces.each(missing)}
+            judged = {
+                piece: judge(piece, server.homes, server.name, question.lost, server.ranked)
+                for piece in pieces.each(missing)
+            }
             question.left = pieces.of(piece for piece, home in judged.items() if home == server.name)
             for piece, home in judged.items():
                 if home != server.name:
