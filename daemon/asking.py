@@ -167,6 +167,9 @@ def _status_error(base: str, status: int) -> Exception:
 
 def _translated(base: str, error: aiohttp.ClientError) -> Exception:
     """Broken framing is charged to the link; a connection that ends is only a peer that went away."""
+    if isinstance(error, aiohttp.ClientPayloadError) and "not completed" in str(error):
+        # Cut off by the end of its connection, although what aiohttp names as the cause is an error of encoding.
+        return Unreachable(f"{base} went away in the middle of its answer")
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, TransferEncodingError | HttpProcessingError):
