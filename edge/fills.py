@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping
 from daemon.asking import Asker
 from daemon.peer_auth import WrongSecret
 from edge.held import EVERYTHING, Awaits, Held
+from edge.live import LiveStreams
 from edge.metrics import EdgeMetrics
 from edge.origins import Origin
 from edge.roster import Roster
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 5.0  # whoever waited for a fill has seen its end by then
 RECENT_PLANS = 100
+SEGMENTS = (".m4s", ".ts", ".mp4", ".cmfv", ".cmfa", ".aac", ".m4a", ".vtt")  # the names that media segments bear
 MOST_NOTES = 50  # orders remembered of one fill
 ORIGIN_ATTEMPTS = 3  # an origin that broke off in the middle of a body is asked for the rest
 
@@ -381,6 +383,7 @@ class Fills:
         self.metrics = metrics
         self._under_way: dict[bytes, Fill] = {}
         self.from_peers: dict[str, int] = {}  # bytes received from each peer, for the picture of the swarm
+        self.live = LiveStreams()
         self.recent: deque[dict[str, object]] = deque(maxlen=RECENT_PLANS)  # finished fills, for /explain
 
     def __repr__(self) -> str:
@@ -419,10 +422,9 @@ class Fills:
         log.warning("peer %s: %s; a broken link, not a liar%s", node, error, ": pausing it" if broken else "")
 
     def on_complete(self, fill: Fill) -> None:
-        held = fill.held
-        since = self.roster.swarm_time() - held.born
-        if held.path.url_path.endswith((".m4s", ".ts", ".mp4")) and 0 <= since < 60:
-            self.metrics.live_segment_ready.observe(since)
+        held, now = fill.held, self.roster.swarm_time()
+        if held.path.url_path.endswith(SEGMENTS) and self.live.was_awaited(held.path, held.born, now):
+            self.metrics.live_segment_ready.observe(max(0.0, now - held.born))
 
     def on_idle(self, fill: Fill) -> None:
         """Nothing is under way any more: what is left was given up, and told to whoever waited."""

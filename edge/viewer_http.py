@@ -185,6 +185,7 @@ class ViewerHttp:
             headers["Content-Length"] = str(end - delivery.start)
         if pointer.path.partition("?")[0].endswith(".m3u8") and pointer.ttl_s < LIVE_TTL_S:
             self._metrics.playlist_lag.observe(max(0.0, known.age_s(time.monotonic()) - pointer.ttl_s))
+            self._fills.live.on_playlist(known.path, self._fills.roster.swarm_time())
         if not delivery.partial or end is None:
             return HTTPStatus(pointer.status), headers
         headers["Content-Range"] = Partial(delivery.start, end).content_range(size)
