@@ -5,6 +5,7 @@ import logging
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from aiohttp import web
@@ -31,6 +32,7 @@ from edge.roster import Roster, ViewFile
 from edge.store import Store, restored
 from edge.viewer_http import ViewerHttp
 from swarm.errors import RemoteError
+from swarm.http_dates import format_http_date
 from swarm.metainfo import Page, Signed, open_page
 from swarm.names import token_like
 from swarm.placement import SMALL_BYTES
@@ -257,6 +259,7 @@ class Edge:
 
     async def _on_response(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = "starling"
+        response.headers["Date"] = _http_date(int(self.roster.swarm_time()))  # our own clock may be wrong
         if self._draining:  # so that nobody's next request meets a closed connection
             response.headers["Connection"] = "close"
             response.force_close()
@@ -291,6 +294,9 @@ class Edge:
 
     def _unwell(self) -> str:
         return "; ".join(self._missing())
+
+
+_http_date = lru_cache(maxsize=2)(format_http_date)  # once a second, not once a response
 
 
 async def start(config: settings.EdgeConfig) -> Edge:

@@ -31,6 +31,7 @@ def test_edges_count_the_bytes_that_their_viewers_received(accounts):
 def test_edges_and_origin_agree_on_every_reason(accounts):
     told = {reason: pair for reason, pair in accounts.origin_bytes.items() if any(pair)}
     assert {"first_copy", "playlist"} <= set(told)
+    assert "verify_failed" not in told  # an edge that dies has gone away, it did not send nonsense
     for counted, sent in told.values():
         assert counted == pytest.approx(sent, rel=TOLERANCE)
     assert accounts.direct_bytes == 0
@@ -45,6 +46,7 @@ def test_outcomes_sum_to_requests_and_sources_to_bytes(accounts, programs):
             node, "starling_origin_bytes_total"
         )
         assert metrics['starling_viewer_requests_total{outcome="failed"}'] == 0
+        assert programs.total(node, "starling_pieces_rejected_total") == 0
         assert metrics["starling_live_segment_ready_seconds_count"] > 0
         assert metrics["starling_playlist_lag_seconds_count"] > 0
 
