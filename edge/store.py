@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -69,7 +69,8 @@ class Store:
         self._memory_sieve: Sieve[tuple[bytes, int]] = Sieve(memory_bytes)
         self._disk_sieve: Sieve[bytes] = Sieve(disk_bytes)
         self._pending: OrderedDict[bytes, _Pending] = OrderedDict()
-        self._pending_bytes = 0
+        self._writing: tuple[Held, dict[int, bytes]] | None = None  # still readable while it is being written
+        self.pending_bytes = 0  # not written yet
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -77,7 +78,8 @@ class Store:
         self._writer: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="disk-read")
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="disk-write")
-        self._logged_heads: set[bytes] = set()  # versions whose log has its first record
+        self._files: set[bytes] = set()  # versions that may have files
+        self._headed: set[bytes] = set()  # of those: the log is known to have its head and every page
         self.disk_trouble = ""  # empty while the disk is well
         self._disk_retry_at = 0.0
         metrics.cache_bytes.read = lambda: {
@@ -107,7 +109,8 @@ class Store:
                 await loop.run_in_executor(self._write_thread, self._disk.remove, logged.head.version)
                 continue
             self._versions[held.version] = held
-            self._logged_heads.add(held.version)
+            self._files.add(held.version)
+            self._headed.add(held.version)
             for record in logged.pieces.values():
                 held.on_disk |= 1 << record.piece
                 held.checks[record.piece] = record.check
@@ -186,9 +189,18 @@ class Store:
         if held.version in self._disk_sieve:
             self._disk_sieve.remove(held.version)
         held.in_memory = held.on_disk = 0
-        if self._disk is not None and held.version in self._logged_heads:
-            self._logged_heads.discard(held.version)
-            self._write_thread.submit(self._disk.remove, held.version)
+        self._remove_files(held.version)
+
+    def _remove_files(self, version: bytes) -> None:
+        self._headed.discard(version)
+        if self._disk is not None and version in self._files:
+            self._files.discard(version)
+            self._write_thread.submit(self._disk.remove, version)
+
+    def _let_go_if_empty(self, held: Held) -> None:
+        """A version of which nothing is left and for which nobody waits is forgotten."""
+        if not held.have and not held.waiters and not held.filling and self._versions.get(held.version) is held:
+            self.drop(held)
 
     def forget(self, held: Held) -> None:
         """Drop a version, and what its path meant with it: it never became whole."""
@@ -216,7 +228,6 @@ class Store:
         held.fetched[node] = held.fetched.get(node, 0) + len(data)
         held.fresh_from[piece] = source
         held.rotten &= ~bit
-        self._keep(held, piece, data)
         if self._disk is not None and not self.disk_trouble and self._worth_disk(held):
             offset, _ = held.metainfo.span(piece)
             check = xxh3_64_intdigest(data)
@@ -224,10 +235,11 @@ class Store:
             pending = self._pending.setdefault(held.version, _Pending())
             pending.blocks[piece] = data
             pending.records.append(PieceRecord(piece, offset, len(data), check))
-            self._pending_bytes += len(data)
-            if self._pending_bytes > MOST_PENDING_BYTES:
+            self.pending_bytes += len(data)
+            if self.pending_bytes > MOST_PENDING_BYTES:
                 self._room.clear()
             self._work.set()
+        self._keep(held, piece, data)
         held.on_landed(piece)
 
     async def room(self) -> None:
@@ -245,11 +257,17 @@ class Store:
         data = self._memory.pop((version, piece), b"")
         self._metrics.evicted_bytes[Tier.MEMORY] += len(data)
         held = self._versions.get(version)
-        pending = self._pending.get(version)
-        if held is not None and not (pending and piece in pending.blocks):
+        if held is not None and self._unwritten(held, piece) is None:
             held.in_memory &= ~(1 << piece)
-            if not held.have and not held.waiters and not held.filling:
-                self._versions.pop(version)
+            self._let_go_if_empty(held)
+
+    def _unwritten(self, held: Held, piece: int) -> bytes | None:
+        """A piece that is still to be written, or being written."""
+        pending = self._pending.get(held.version)
+        if pending is not None and piece in pending.blocks:
+            return pending.blocks[piece]
+        writing, blocks = self._writing or (None, {})
+        return blocks.get(piece) if writing is held else None
 
     def peek(self, held: Held, piece: int) -> bytes | None:
         """A piece if it is in memory."""
@@ -257,8 +275,7 @@ class Store:
         if data is not None:
             self._memory_sieve.touch((held.version, piece))
             return data
-        pending = self._pending.get(held.version)
-        return pending.blocks.get(piece) if pending else None
+        return self._unwritten(held, piece)
 
     async def load(self, held: Held, wanted: list[int]) -> dict[int, bytes]:
         """Read pieces back from disk. Rot is found here: such a piece is no longer held, and missing in the answer."""
@@ -270,8 +287,9 @@ class Store:
         try:
             blocks = await loop.run_in_executor(self._threads, self._read, held.version, runs)
         except OSError as error:
-            self._on_disk_error(DiskOperation.READ, error)
-            held.on_disk &= ~pieces.of(wanted)
+            if held.on_disk & pieces.of(wanted):  # else it was evicted meanwhile, and the disk is well
+                self._on_disk_error(DiskOperation.READ, error)
+                held.on_disk &= ~pieces.of(wanted)
             return {}
         if held.version in self._disk_sieve:
             self._disk_sieve.touch(held.version)
@@ -279,9 +297,9 @@ class Store:
         for piece, (data, check) in zip(wanted, blocks, strict=True):
             if check == held.checks.get(piece):
                 whole[piece] = data
-                if held.on_disk >> piece & 1 and held.version in self._versions:
+                if held.on_disk >> piece & 1:
                     self._keep(held, piece, data)
-            else:
+            elif held.on_disk >> piece & 1:
                 self._on_rot(held, piece)
         return whole
 
@@ -314,30 +332,32 @@ class Store:
 
     async def _write_version(self, version: bytes, pending: _Pending) -> None:
         held = self._versions.get(version)
-        written = list(pending.blocks)
-        size = sum(map(len, pending.blocks.values()))
-        if held is not None and (pending.blocks or version in self._logged_heads):
-            self._pending[version] = _Pending(dict(pending.blocks))  # still readable while it is being written
+        if held is not None and self._disk is not None and (pending.blocks or version in self._files):
+            self._writing = held, pending.blocks
             blocks = [(held.metainfo.span(piece)[0], data) for piece, data in pending.blocks.items()]
             records = self._opening(held) + pending.records
             loop = asyncio.get_running_loop()
-            assert self._disk is not None
             try:
                 await loop.run_in_executor(self._write_thread, self._disk.append, version, blocks, records)
             except OSError as error:
                 self._on_disk_error(DiskOperation.WRITE, error)
             else:
-                self._on_written(held, written)
-            self._settle(held, written)
-        self._pending_bytes -= size
-        if self._pending_bytes <= MOST_PENDING_BYTES:
+                self._on_written(held, pending.blocks)
+            self._writing = None
+            self._settle(held, pending.blocks)
+        self._on_no_longer_pending(pending)
+
+    def _on_no_longer_pending(self, pending: _Pending) -> None:
+        self.pending_bytes -= sum(map(len, pending.blocks.values()))
+        if self.pending_bytes <= MOST_PENDING_BYTES:
             self._room.set()
 
     def _opening(self, held: Held) -> list[Record]:
-        """The records that make a log readable on its own; written once."""
-        if held.version in self._logged_heads:
+        """The records that make a log readable on its own; written once, and again after the disk failed."""
+        if held.version in self._headed:
             return []
-        self._logged_heads.add(held.version)
+        self._files.add(held.version)
+        self._headed.add(held.version)
         path, meta = held.path, held.metainfo
         head = VersionRecord(
             DISK_FORMAT, held.version, path.site, path.url_path, path.query, held.trust, held.born,
@@ -351,27 +371,23 @@ class Store:
             records.append(PointerRecord(known.signed, known.trust, made_at))
         return records
 
-    def _on_written(self, held: Held, written: list[int]) -> None:
-        if held.version in self._versions:
+    def _on_written(self, held: Held, written: Iterable[int]) -> None:
+        if self._versions.get(held.version) is held:  # it may have been dropped, and begun anew, meanwhile
             held.on_disk |= pieces.of(written)
             self._weigh_disk(held)
 
-    def _settle(self, held: Held, written: list[int]) -> None:
+    def _settle(self, held: Held, written: Iterable[int]) -> None:
         """Blocks are no longer pending: what memory has evicted meanwhile is now on disk alone, or gone."""
-        pending = self._pending.get(held.version)
-        if pending is None:
-            return
-        for piece in written:
-            pending.blocks.pop(piece, None)
-            if (held.version, piece) not in self._memory:
-                held.in_memory &= ~(1 << piece)
-        if not pending.blocks and not pending.records:
-            del self._pending[held.version]
+        if self._versions.get(held.version) is held:
+            for piece in written:
+                if (held.version, piece) not in self._memory:
+                    held.in_memory &= ~(1 << piece)
+            self._let_go_if_empty(held)
 
     def _forget_pending(self, version: bytes) -> None:
         pending = self._pending.pop(version, None)
         if pending is not None:
-            self._pending_bytes -= sum(map(len, pending.blocks.values()))
+            self._on_no_longer_pending(pending)
 
     def _weigh_disk(self, held: Held) -> None:
         weight = sum(held.metainfo.span(piece)[1] for piece in pieces.each(held.on_disk))
@@ -385,14 +401,12 @@ class Store:
             held.metainfo.span(piece)[1] for piece in pieces.each(held.on_disk)
         )
         held.on_disk = 0
-        self._logged_heads.discard(held.version)
-        assert self._disk is not None
-        self._write_thread.submit(self._disk.remove, held.version)
-        if not held.in_memory and not held.waiters and not held.filling:
-            self._versions.pop(held.version, None)
+        self._remove_files(held.version)
+        self._let_go_if_empty(held)
 
     def _on_disk_error(self, operation: DiskOperation, error: OSError) -> None:
         self._metrics.disk_errors[operation] += 1
+        self._headed.clear()  # nobody knows what was told, and nothing is while it is left alone
         if not self.disk_trouble:
             log.error("disk %s failed (%s): serving on from memory and peers", operation, error.strerror)
         self.disk_trouble = f"{operation}: {error.strerror}"

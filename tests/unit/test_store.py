@@ -1,0 +1,525 @@
+"""The cache's two tiers: what is put is read back, right or not at all, whatever the disk does."""
+
+import asyncio
+import hashlib
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path as FilePath
+
+import msgspec
+import pytest
+
+from edge.disk import Logged, PieceRecord, PointerRecord, VersionRecord
+from edge.held import Held
+from edge.metrics import EdgeMetrics
+from edge.store import Known, Store, restored
+from swarm.accounting import DiskOperation, Source, Tier
+from swarm.metainfo import Page, Pointer, Signed, encode
+from swarm.names import Path
+
+PIECE = 16384
+PIECES = 4
+SIZE = PIECES * PIECE - 1000
+EVERY_PIECE = 0b1111
+
+
+def path_of(number: int) -> Path:
+    return Path("default", f"/film{number}.mp4", "")
+
+
+def body_of(number: int) -> bytes:
+    return random.Random(number).randbytes(SIZE)
+
+
+def piece_of(number: int, piece: int) -> bytes:
+    return body_of(number)[piece * PIECE : (piece + 1) * PIECE]
+
+
+def pointer_of(number: int, sequence: int = 1, ttl_s: float = 60.0) -> Pointer:
+    return Pointer(
+        site="default", path=path_of(number).target, version=bytes([number]) * 16, status=200, headers=(),
+        sequence=sequence, made=1000.0, expires=1000.0 + ttl_s, born=900.0, size=SIZE,
+    )  # fmt: skip
+
+
+def signed(value: Page | Pointer) -> Signed:
+    return Signed(encode(value), b"signature", "origin")
+
+
+def page_of(number: int) -> Page:
+    cut = [piece_of(number, piece) for piece in range(PIECES)]
+    return Page(
+        version=bytes([number]) * 16, first_piece=0, offset=0, length=SIZE, piece_bytes=PIECE, size=SIZE,
+        digests=b"".join(hashlib.sha256(piece).digest() for piece in cut),
+    )  # fmt: skip
+
+
+def read_page(signed: Signed) -> Page:
+    return msgspec.msgpack.decode(signed.body, type=Page)
+
+
+class Opened:
+    """A store that is open, and what it read back."""
+
+    def __init__(self, directory: FilePath | None, memory_bytes: int, disk_bytes: int) -> None:
+        self.metrics = EdgeMetrics("edge-1", "", "0")
+        self.store = Store(directory, memory_bytes, disk_bytes, self.metrics)
+        self.remembered: dict[str, PointerRecord] = {}
+
+    async def open(self) -> "Opened":
+        def adopt(logged: Logged) -> Held | None:
+            return restored(logged, read_page)
+
+        def remember(path: Path, record: PointerRecord) -> None:
+            self.remembered[path.target] = record
+
+        await self.store.open(adopt, remember)
+        return self
+
+    def hold(self, number: int, *, ttl_s: float = 60.0) -> Held:
+        """A version as it is once its pointer and its page came."""
+        pointer = pointer_of(number, ttl_s=ttl_s)
+        self.store.learn(Known(path_of(number), pointer, signed(pointer), "signed", 0.0), 1000.0, 0.0)
+        held = self.store.hold(path_of(number), pointer, "signed")
+        page = page_of(number)
+        self.store.add_page(held, page, signed(page))
+        return held
+
+    def put(self, held: Held, *numbers: int) -> None:
+        for piece in numbers:
+            self.store.put(held, piece, piece_of(held.version[0], piece), Source.PEER, "edge-2")
+
+    def bytes_in(self, tier: Tier) -> int:
+        return int(self.metrics.cache_bytes.read()[tier])
+
+    async def written(self) -> None:
+        """Until nothing is left to be written."""
+        await until(lambda: self.store.pending_bytes == 0)
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    """Waits for a fact that no event tells of."""
+    async with asyncio.timeout(10):
+        while not fact():
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def opened(tmp_path):
+    """Opens stores of memory for so many pieces over one directory; all are closed at the end."""
+    stores = []
+
+    async def open_store(memory_pieces: int = 100, disk_bytes: int = 1 << 30, directory: FilePath | None = None):
+        one = Opened(directory or tmp_path / "cache", memory_pieces * PIECE, disk_bytes)
+        stores.append(one.store)
+        return await one.open()
+
+    yield open_store
+    for store in stores:
+        await store.close()
+
+
+# --- round trips
+
+
+async def test_a_piece_is_held_as_soon_as_it_is_put_and_those_who_wait_are_told(opened):
+    one = await opened()
+    held = one.hold(1)
+    waiter = held.wait_for(0b10)
+    one.put(held, 1)
+    assert waiter.take() == 1
+    assert one.store.peek(held, 1) == piece_of(1, 1)
+    assert one.store.peek(held, 0) is None
+    assert (held.have, held.fetched, held.fresh_from) == (0b10, {"edge-2": PIECE}, {1: Source.PEER})
+
+
+async def test_a_piece_put_twice_counts_once(opened):
+    one = await opened()
+    held = one.hold(1)
+    one.put(held, 1, 1)
+    assert held.fetched == {"edge-2": PIECE}
+    assert one.bytes_in(Tier.MEMORY) == PIECE
+
+
+async def test_what_memory_cannot_keep_is_read_back_from_disk(opened):
+    one = await opened(memory_pieces=2)
+    held = one.hold(1)
+    one.put(held, 0, 1, 2, 3)
+    await one.written()
+    assert (held.on_disk, held.complete, held.in_memory.bit_count()) == (EVERY_PIECE, True, 2)
+    found = await one.store.load(held, [0, 1, 2, 3])
+    assert found == {piece: piece_of(1, piece) for piece in range(PIECES)}
+    assert one.bytes_in(Tier.DISK) == SIZE
+
+
+async def test_a_piece_is_readable_while_it_is_still_to_be_written(opened):
+    one = await opened(memory_pieces=1)
+    held = one.hold(1)
+    one.put(held, 0, 1, 2)
+    assert [one.store.peek(held, piece) for piece in (0, 1, 2)] == [piece_of(1, piece) for piece in (0, 1, 2)]
+
+
+async def test_after_a_restart_pieces_pages_and_the_pointer_are_there(opened):
+    one = await opened()
+    one.put(one.hold(1), 0, 3)
+    await one.store.close()
+    two = await opened()
+    [held] = two.store.versions()
+    assert (held.path, held.trust, held.born, held.have) == (path_of(1), "signed", 900.0, 0b1001)
+    assert await two.store.load(held, [0, 1, 3]) == {0: piece_of(1, 0), 3: piece_of(1, 3)}
+    assert held.metainfo.has_digest(1)
+    record = two.remembered["/film1.mp4"]
+    assert (record.signed, record.trust) == (signed(pointer_of(1)), "signed")
+
+
+async def test_a_pointer_renewed_later_is_the_one_remembered(opened):
+    one = await opened()
+    one.put(one.hold(1), 0)
+    await one.written()
+    newer = pointer_of(1, sequence=2)
+    one.store.learn(Known(path_of(1), newer, signed(newer), "signed", 0.0), 2000.0, 30.0)
+    await one.store.close()
+    two = await opened()
+    record = two.remembered["/film1.mp4"]
+    assert (record.signed, record.made_at) == (signed(newer), 1970.0)
+
+
+async def test_what_is_replaced_within_seconds_is_not_written(opened):
+    one = await opened()
+    one.put(one.hold(1, ttl_s=2.0), 0)
+    await one.store.close()
+    assert (await opened()).store.versions() == []
+
+
+async def test_without_a_disk_memory_is_all_there_is(opened):
+    one = await opened(memory_pieces=2, disk_bytes=0)
+    held = one.hold(1)
+    one.put(held, 0, 1, 2)
+    assert (held.have.bit_count(), held.on_disk) == (2, 0)
+    assert await one.store.load(held, [0, 1, 2]) == {}
+    assert one.store.peek(held, 2) is not None or one.store.peek(held, 1) is not None
+
+
+async def test_a_newer_pointer_retires_the_version_before(opened):
+    one = await opened()
+    old = one.hold(1)
+    one.put(old, 0)
+    await one.written()
+    newer = msgspec.structs.replace(pointer_of(1, sequence=2), version=b"another version!")
+    one.store.learn(Known(path_of(1), newer, signed(newer), "signed", 0.0), 1000.0, 0.0)
+    assert one.store.held(old.version) is None
+    assert (old.have, one.bytes_in(Tier.MEMORY), one.bytes_in(Tier.DISK)) == (0, 0, 0)
+    await one.store.close()
+    assert (await opened()).store.versions() == []
+
+
+# --- torn and rotten
+
+
+async def test_rot_on_disk_is_found_and_the_piece_is_held_no_more_until_it_is_put_again(opened, tmp_path):
+    one = await opened()
+    one.put(one.hold(1), 0, 1)
+    await one.store.close()
+    [data] = (tmp_path / "cache").rglob("*.data")
+    rotten = bytearray(data.read_bytes())
+    rotten[PIECE + 77] ^= 0x10
+    data.write_bytes(rotten)
+
+    two = await opened()
+    [held] = two.store.versions()
+    assert await two.store.load(held, [0, 1]) == {0: piece_of(1, 0)}
+    assert (held.have, held.rotten) == (0b01, 0b10)
+    two.put(held, 1)
+    await two.store.close()
+
+    three = await opened()
+    [held] = three.store.versions()
+    assert await three.store.load(held, [0, 1]) == {0: piece_of(1, 0), 1: piece_of(1, 1)}
+
+
+async def test_killed_at_any_moment_the_cache_opens_and_no_piece_is_wrong(opened, tmp_path):
+    """Copies of the directory while it is written to are what `kill -9` leaves."""
+    one = await opened()
+    copies = []
+    for number in range(1, 6):
+        held = one.hold(number)
+        for piece in range(PIECES):
+            one.put(held, piece)
+            await asyncio.sleep(0)
+            copies.append(tmp_path / f"copy-{number}-{piece}")
+            await asyncio.to_thread(shutil.copytree, tmp_path / "cache", copies[-1])
+    for copy in copies:
+        two = await opened(directory=copy)
+        for held in two.store.versions():
+            number = held.version[0]
+            wanted = [piece for piece in range(PIECES) if held.on_disk >> piece & 1]
+            assert await two.store.load(held, wanted) == {piece: piece_of(number, piece) for piece in wanted}
+
+
+async def test_data_cut_short_is_no_wrong_piece(opened, tmp_path):
+    """A machine that lost power may have kept the log and not the data."""
+    one = await opened()
+    one.put(one.hold(1), 0, 1, 2)
+    await one.store.close()
+    [data] = (tmp_path / "cache").rglob("*.data")
+    data.write_bytes(data.read_bytes()[: PIECE + 5])
+    two = await opened()
+    [held] = two.store.versions()
+    assert await two.store.load(held, [0, 1, 2]) == {0: piece_of(1, 0)}
+    assert held.rotten == 0b110
+
+
+# --- making room
+
+
+async def test_disk_keeps_within_its_limit_by_dropping_whole_versions(opened, tmp_path):
+    one = await opened(memory_pieces=1, disk_bytes=2 * SIZE)
+    for number in (1, 2, 3):
+        one.put(one.hold(number), *range(PIECES))
+        await one.written()
+    assert one.bytes_in(Tier.DISK) == 2 * SIZE
+    assert one.metrics.evicted_bytes[Tier.DISK] == SIZE
+    await one.store.close()
+    two = await opened(disk_bytes=2 * SIZE)
+    assert sorted(held.path.target for held in two.store.versions()) == ["/film2.mp4", "/film3.mp4"]
+    assert len(list((tmp_path / "cache").rglob("*.data"))) == 2
+
+
+async def test_memory_keeps_within_its_limit_piece_by_piece(opened):
+    one = await opened(memory_pieces=3)
+    held = one.hold(1)
+    one.put(held, 0, 1, 2, 3)
+    await one.written()
+    assert one.bytes_in(Tier.MEMORY) <= 3 * PIECE
+    assert one.metrics.evicted_bytes[Tier.MEMORY] == PIECE
+    assert [one.store.peek(held, piece) is not None for piece in range(PIECES)] == [False, True, True, True]
+    assert held.in_memory == 0b1110
+
+
+async def test_a_version_dropped_while_it_is_written_leaves_nothing_and_owes_nothing(opened, tmp_path):
+    one = await opened()
+    held = one.hold(1)
+    one.put(held, 0, 1)
+    await asyncio.sleep(0)  # the writer has taken it
+    one.store.drop(held)
+    await one.written()
+    one.put(one.hold(2), 0)
+    assert one.store.pending_bytes == PIECE
+    await one.store.close()
+    assert one.store.pending_bytes == 0
+    assert [held.path.target for held in (await opened()).store.versions()] == ["/film2.mp4"]
+
+
+async def test_a_version_dropped_while_it_is_written_may_be_held_again_at_once(opened):
+    one = await opened()
+    held = one.hold(1)
+    one.put(held, 0, 1)
+    await asyncio.sleep(0)
+    one.store.drop(held)
+    again = one.hold(1)
+    one.put(again, 1, 2)
+    await one.written()
+    await until(lambda: again.on_disk == 0b0110)
+    assert held.on_disk == 0
+    assert await one.store.load(again, [1, 2]) == {1: piece_of(1, 1), 2: piece_of(1, 2)}
+    await one.store.close()
+    two = await opened()
+    [held] = two.store.versions()
+    assert await two.store.load(held, [0, 1, 2, 3]) == {1: piece_of(1, 1), 2: piece_of(1, 2)}
+
+
+async def test_a_version_evicted_from_disk_while_it_is_read_is_no_failing_disk(opened):
+    one = await opened(memory_pieces=1)
+    held = one.hold(1)
+    one.put(held, 0, 1, 2, 3)
+    await one.written()
+    reading = asyncio.ensure_future(one.store.load(held, [0, 1]))
+    one.store.drop(held)
+    found = await reading
+    assert all(data == piece_of(1, piece) for piece, data in found.items())
+    assert one.store.disk_trouble == ""
+
+
+async def test_fills_wait_while_too_much_is_to_be_written_and_go_on_when_it_is_dropped(opened, monkeypatch):
+    monkeypatch.setattr("edge.store.MOST_PENDING_BYTES", 2 * PIECE)
+    one = await opened()
+    held = one.hold(1)
+    one.put(held, 0, 1)
+    await one.store.room()
+    one.put(held, 2)
+    waiting = asyncio.ensure_future(one.store.room())
+    one.store.drop(held)
+    await waiting
+    held = one.hold(2)
+    one.put(held, 0, 1, 2)
+    await one.store.room()
+    assert one.store.pending_bytes <= 2 * PIECE
+
+
+# --- a disk that fails
+
+
+@pytest.fixture
+def quick_pause(monkeypatch):
+    """A disk that failed is tried again at once."""
+    monkeypatch.setattr("edge.store.DISK_PAUSE_S", 0.02)
+
+
+def block(directory: FilePath) -> None:
+    """A file stands where the directory was."""
+    directory.rename(directory.with_name("away"))
+    directory.write_text("in the way")
+
+
+def unblock(directory: FilePath) -> None:
+    directory.unlink()
+    directory.with_name("away").rename(directory)
+
+
+async def test_a_disk_that_fails_is_said_left_alone_and_tried_again(opened, tmp_path, quick_pause):
+    one = await opened()
+    first = one.hold(1)
+    one.put(first, 0)
+    await one.written()
+    block(tmp_path / "cache")
+    one.put(first, 1)
+    await until(lambda: one.store.disk_trouble != "")
+    assert one.store.disk_trouble == "write: Not a directory"
+    assert one.metrics.disk_errors[DiskOperation.WRITE] == 1
+    assert one.store.peek(first, 1) == piece_of(1, 1), "memory goes on"
+    unblock(tmp_path / "cache")
+    await until(lambda: one.store.disk_trouble == "")
+    one.put(first, 2)
+    await until(lambda: first.on_disk == 0b101)
+    await one.store.close()
+    [held] = (await opened()).store.versions()
+    assert held.have == 0b101
+
+
+async def test_a_version_that_began_while_the_disk_failed_is_kept_once_it_is_well(opened, tmp_path, quick_pause):
+    """Its head and its pages were never written: they must be told before its pieces."""
+    one = await opened()
+    block(tmp_path / "cache")
+    held = one.hold(1)
+    one.put(held, 0)
+    await until(lambda: one.store.disk_trouble != "")
+    late = one.hold(2)
+    one.put(late, 0)
+    unblock(tmp_path / "cache")
+    await until(lambda: one.store.disk_trouble == "")
+    one.put(held, 1)
+    one.put(late, 1)
+    await until(lambda: (held.on_disk, late.on_disk) == (0b10, 0b10))
+    await one.store.close()
+    two = await opened()
+    assert {held.path.target: held.have for held in two.store.versions()} == {"/film1.mp4": 0b10, "/film2.mp4": 0b10}
+
+
+async def test_a_page_told_while_the_disk_failed_is_not_lost(opened, tmp_path, quick_pause):
+    one = await opened()
+    pointer = pointer_of(1)
+    held = one.store.hold(path_of(1), pointer, "signed")
+    whole = page_of(1)
+    halves = [
+        msgspec.structs.replace(whole, length=2 * PIECE, digests=whole.digests[:64], size=None),
+        msgspec.structs.replace(
+            whole, first_piece=2, offset=2 * PIECE, length=SIZE - 2 * PIECE, digests=whole.digests[64:]
+        ),
+    ]
+    one.store.add_page(held, halves[0], signed(halves[0]))
+    one.put(held, 0)
+    await one.written()
+    block(tmp_path / "cache")
+    one.put(held, 1)
+    await until(lambda: one.store.disk_trouble != "")
+    one.store.add_page(held, halves[1], signed(halves[1]))
+    unblock(tmp_path / "cache")
+    await until(lambda: one.store.disk_trouble == "")
+    one.put(held, 2)
+    await until(lambda: held.on_disk == 0b101)
+    await one.store.close()
+    [held] = (await opened()).store.versions()
+    assert held.have == 0b101
+
+
+async def test_a_version_that_was_dropped_while_the_disk_failed_leaves_no_files(opened, tmp_path, quick_pause):
+    one = await opened()
+    held = one.hold(1)
+    one.put(held, 0)
+    await one.written()
+    other = one.hold(2)
+    block(tmp_path / "cache")
+    one.put(other, 0)
+    await until(lambda: one.store.disk_trouble != "")
+    unblock(tmp_path / "cache")
+    one.store.drop(held)
+    await until(lambda: one.store.disk_trouble == "")
+    await one.store.close()
+    assert list((tmp_path / "cache").rglob("*.data")) == []
+
+
+async def test_pieces_that_cannot_be_read_are_held_no_more(opened, tmp_path):
+    one = await opened(memory_pieces=1)
+    held = one.hold(1)
+    one.put(held, 0, 1, 2)
+    await one.written()
+    block(tmp_path / "cache")
+    assert await one.store.load(held, [0, 1]) == {}
+    assert one.store.disk_trouble == "read: Not a directory"
+    assert one.metrics.disk_errors[DiskOperation.READ] == 1
+    assert held.on_disk == 0b100
+    unblock(tmp_path / "cache")
+
+
+async def test_a_directory_that_vanished_is_made_again_and_what_it_held_is_fetched_again(opened, tmp_path, quick_pause):
+    one = await opened(memory_pieces=1)
+    held = one.hold(1)
+    one.put(held, 0, 1)
+    await one.written()
+    shutil.rmtree(tmp_path / "cache")
+    assert await one.store.load(held, [0]) == {}
+    await until(lambda: one.store.disk_trouble == "")
+    one.put(held, 0)
+    await until(lambda: bool(held.on_disk & 1))
+    await one.store.close()
+    [held] = (await opened()).store.versions()
+    assert held.have & 1
+
+
+@pytest.mark.root
+async def test_a_full_disk_stops_nothing_and_is_used_again_when_there_is_room(opened, small_disk, quick_pause):
+    one = await opened(directory=small_disk)
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space left"):
+        ballast.write_bytes(bytes(2 << 20))
+    held = one.hold(1)
+    one.put(held, 0)
+    await until(lambda: one.store.disk_trouble != "")
+    assert one.metrics.disk_errors[DiskOperation.WRITE] == 1
+    assert one.store.peek(held, 0) == piece_of(1, 0)
+    ballast.unlink()
+    await until(lambda: one.store.disk_trouble == "")
+    one.put(held, 1)
+    await until(lambda: held.on_disk == 0b10)
+    await one.store.close()
+    [held] = (await opened(directory=small_disk)).store.versions()
+    assert held.have == 0b10
+
+
+# --- what a log tells is checked again
+
+
+def test_a_record_that_does_not_fit_its_page_is_left_out():
+    head = VersionRecord(1, bytes([1]) * 16, "default", "/film1.mp4", "", "signed", 900.0, PIECE, SIZE)
+    good, moved = PieceRecord(0, 0, PIECE, 1), PieceRecord(1, 0, PIECE, 1)
+    logged = Logged(head, [signed(page_of(1))], None, {0: good, 1: moved})
+    assert restored(logged, read_page) is not None
+    assert logged.pieces == {0: good}
+    assert restored(Logged(head, [], None, {0: good}), read_page) is None, "no page, no piece"
+
+
+def test_a_bodiless_pointer_holds_nothing():
+    store = Store(None, PIECE, 0, EdgeMetrics("edge-1", "", "0"))
+    with pytest.raises(ValueError, match="no body"):
+        store.hold(path_of(1), msgspec.structs.replace(pointer_of(1), version=None), "signed")
