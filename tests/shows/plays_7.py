@@ -41,10 +41,20 @@ def playing(directory: Path, film_s: float, nodes: list[str] = EDGES) -> Iterato
         url = f"http://{programs.origin_address}/live"
         live = Program("ffmpeg", live_command(url), directory / "ffmpeg.log", waits=False)
         try:
-            wait_until(lambda: get(programs.url(nodes[0], LIVE)).status == 200, WITHIN_S, live.said)
+            wait_for_live(programs, nodes[0], live)
             yield programs
         finally:
             live.stop(within_s=5)
+
+
+def wait_for_live(programs: Swarm, node: str, live: Program) -> None:
+    """Until the stream can be watched through this edge; else what everybody says of it."""
+
+    def shown() -> list[str]:
+        origin = get(f"http://{programs.origin_address}{LIVE}")
+        return [f"origin {origin.status}", f"{node} {get(programs.url(node, LIVE)).status}", live.said()[-500:]]
+
+    wait_until(lambda: get(programs.url(node, LIVE)).status == 200, WITHIN_S, lambda: str(shown()))
 
 
 def make_plain_files(directory: Path, seed: int = 7) -> None:
@@ -159,6 +169,7 @@ class Accounts:
     origin_bytes: dict[str, tuple[float, float]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     direct_bytes: float = 0.0
+    requests: int = 0
 
     def gap(self, pairs: dict[str, tuple[float, float]]) -> float:
         """The largest difference, as a part."""
@@ -205,6 +216,7 @@ def _compared(programs: Swarm, seen: dict[str, Seen], before: dict[str, float]) 
     for node, received in seen.items():
         counted = programs.total(node, "starling_viewer_bytes_total") - before[node]
         accounts.viewer_bytes[node] = counted, received.bytes
+        accounts.requests += received.requests
         accounts.errors += [f"{node}: {error}" for error in received.errors]
     reasons = [
         name.partition('reason="')[2].rstrip('"}') for name in metrics[EDGES[0]] if "origin_bytes_total{" in name
@@ -281,5 +293,5 @@ def run() -> list[Measured]:
         all_held("alerts that fire while all is well", firing, len(all_queries())),
         at_most("viewer bytes, counted against received", [accounts.total_gap], TOLERANCE),
         at_most("origin bytes by reason, edges against ledger", [accounts.gap(reasons)], TOLERANCE, "", str(reasons)),
-        all_held("requests that failed", accounts.errors, 1),
+        all_held("requests that failed", accounts.errors, accounts.requests),
     ]

@@ -294,7 +294,8 @@ def _show_restart(directory: Path) -> list[Measured]:
             rolled = rolling_restart(programs, ["/live/master.m3u8", "/film/master.m3u8"], readers=8, viewers=6)
         finally:
             live.stop(within_s=5)
-    detail = f"{rolled.requests} requests for files; players: {rolled.player}"
+    keys = ("viewers", "startup_s", "stalls", "watched_s", "latency_s", "errors", "problems")
+    detail = f"players: { ({key: rolled.player[key] for key in keys}) }"
     return [
         all_held("viewer errors in a rolling restart", rolled.wrong, rolled.requests),
         told("requests during it", [rolled.requests], "requests", detail),
