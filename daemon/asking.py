@@ -25,6 +25,7 @@ CONNECT_S = 1.0
 SILENCE_S = 1.0  # an edge that sends nothing, not even a WAIT, for so long is given up (DESIGN 5)
 MOST_MESSAGE_BYTES = 16 << 20
 READ_BUFFER_BYTES = 1 << 20
+MOST_QUOTED = 200  # characters of an error that go into a log line
 
 _T = TypeVar("_T")
 
@@ -90,15 +91,24 @@ class Asker:
                 for frame in reader.feed(chunk):
                     yield frame
             reader.on_eof()
-            async with asyncio.timeout(silence_s):
-                await response.read()  # the terminating chunk, so that the connection can be used again
-        except TimeoutError:
-            response.close()
+            await self._finish(response)
         except BaseException:
             response.close()
             raise
         finally:
             response.release()
+
+    async def _finish(self, response: aiohttp.ClientResponse) -> None:
+        """Read the terminating chunk, so that the connection can be used again. The answer is whole: whatever else
+        comes, breaks or stays away here costs the connection and nothing more."""
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                spare = await response.content.read(1)
+        except (aiohttp.ClientError, OSError):
+            response.close()
+        else:
+            if spare:
+                response.close()
 
     async def _open(self, base: str, body: bytes) -> aiohttp.ClientResponse:
         headers = {"Content-Type": MESSAGE_TYPE, "Accept": FRAMES_TYPE}
@@ -115,11 +125,13 @@ class Asker:
         async with self._http.post(base + path, data=body, headers=headers) as response:
             if response.status != 200:
                 raise _status_error(base, response.status)
-            return (
-                await response.content.read(MOST_MESSAGE_BYTES)
-                if response.content_length is None
-                else (await response.read())
-            )
+            reply = bytearray()
+            async for chunk in response.content.iter_any():
+                reply += chunk
+                if len(reply) > MOST_MESSAGE_BYTES:
+                    response.close()
+                    raise RemoteError(f"{base} answered with more than {MOST_MESSAGE_BYTES} bytes")
+            return bytes(reply)
 
     async def _sign(self, base: str, path: str, body: bytes) -> str | None:
         if not self._secrets:
@@ -173,8 +185,14 @@ def _translated(base: str, error: aiohttp.ClientError) -> Exception:
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, TransferEncodingError | HttpProcessingError):
-            return RemoteError(f"{base}: {error}", Cause.FRAMING)
+            return RemoteError(f"{base}: {_brief(error)}", Cause.FRAMING)
         seen = seen.__cause__
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL):
-        return RemoteError(f"{base}: {error}", Cause.FRAMING)
-    return Unreachable(f"{base}: {error}")
+        return RemoteError(f"{base}: {_brief(error)}", Cause.FRAMING)
+    return Unreachable(f"{base}: {_brief(error)}")
+
+
+def _brief(error: Exception) -> str:
+    """One line: aiohttp quotes all that it could not read."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= MOST_QUOTED else text[:MOST_QUOTED] + "\u2026"
