@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 CLOCK_SLACK_S = 3.0  # what clock offsets and queues may come to when ages are held against each other
 UNSHARED_S = 60.0  # how long a path that HTTP forbids to share is remembered as such
 MOST_UNSHARED = 10_000
+PATIENCE_S = 1.0  # a stale answer that may stand in for an error is held back no longer than this
 YOUNG_CLAIM_S = 600.0  # after the view changed, others may hold what this home does not know: look before fetching
 
 
@@ -84,7 +85,8 @@ class Resolver:
                 return Resolved(known, stale=True)
         first = (path.key, False) not in self._under_way
         try:
-            return Resolved(await asyncio.shield(self._start(path, as_home=False)), asked=True, first=first)
+            found, is_answer = await self._patiently(path, as_home=False)
+            return Resolved(found, asked=True, first=first) if is_answer else Resolved(found, stale=True)
         except OriginUnreachable:
             known = self._store.known(path)
             if known is None or not may_stand_in(known, time.monotonic()):
@@ -100,7 +102,18 @@ class Resolver:
             return known
         if self._unshared.get(path.key, 0.0) > time.monotonic():
             raise Unshared(path.target)
-        return await asyncio.shield(self._start(path, as_home=True))
+        return (await self._patiently(path, as_home=True))[0]
+
+    async def _patiently(self, path: Path, *, as_home: bool) -> tuple[Known, bool]:
+        """What the question comes to (True); what we know already (False), if that may stand in and the answer takes
+        long. The question goes on, but an origin that swallows packets must not hold viewers for as long as it is
+        hoped for."""
+        asking = self._start(path, as_home=as_home)
+        known = self._store.known(path)
+        if known is None or not may_stand_in(known, time.monotonic()):
+            return await asyncio.shield(asking), True
+        done, _ = await asyncio.wait((asking,), timeout=PATIENCE_S)
+        return (asking.result(), True) if done else (known, False)
 
     def learn(self, path: Path, frame: PointerFrame) -> Known:
         """Take a pointer that came along with a question. RemoteError if it does not verify or is too old."""
