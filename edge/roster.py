@@ -155,7 +155,7 @@ class ViewFile:
             return msgspec.msgpack.decode(self._path.read_bytes(), type=tuple[Member, ...])
         except FileNotFoundError:
             return ()
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             log.warning("the last view cannot be read from %s: %s", self._path, error)
             return ()
 
