@@ -8,11 +8,13 @@ from tests.integration.downloads import MIB, download_everywhere, random_file, s
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.timeout(240)]
 
+SIZES = (1, 65536, 300_000, MIB + 1, 64 * MIB)
+
 
 @pytest.mark.parametrize("how", ["every", "random"])
 def test_every_viewer_of_every_edge_gets_the_right_bytes(tmp_path, how):
     with swarm_with_broken_link(tmp_path, nodes(3), "edge-2", how=how) as swarm:
-        for size in (1, 65536, 300_000, MIB + 1, 64 * MIB):
+        for size in SIZES:
             sha256 = random_file(swarm.media / f"{size}.bin", size)
             assert wrong(download_everywhere(swarm, f"/{size}.bin"), sha256) == []
         assert rejected(swarm) > 0
@@ -20,7 +22,7 @@ def test_every_viewer_of_every_edge_gets_the_right_bytes(tmp_path, how):
         assert lines
         assert all("not a liar" in line for line in lines)
         assert not any("broken link" in line and "peer edge-2" not in line for line in _all_lines(swarm))
-        assert sent_by_origin(swarm) <= 2 * sum((1, 65536, 300_000, MIB + 1, 64 * MIB))
+        assert sent_by_origin(swarm) <= 2 * sum(SIZES)
 
 
 def _all_lines(swarm):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.demo_runs import WAYS, DemoRun, wait_for_nothing_left
+from tests.integration.demo_runs import DemoRun, interrupt_group, interrupt_make, wait_for_nothing_left
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -24,7 +24,7 @@ def test_it_ends_by_itself_with_one_origin_copy_no_stall_and_no_error(tmp_path):
             assert page in demo.said()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [interrupt_group, interrupt_make])
 def test_ended_during_start_up_it_leaves_no_process_behind(tmp_path, way):
     with DemoRun(tmp_path / "demo.txt", {}) as demo:
         demo.wait_until_said("making a film")

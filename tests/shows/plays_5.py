@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import tempfile
 import time
 import urllib.request
@@ -28,11 +29,15 @@ def run() -> list[Measured]:
         copies, took_s, amiss = zip(*runs, strict=True)
         make_film(directory / "film", FILM_S)
         survived, cases = _orphaned(directory)
+        silent_s = [_silenced(directory / f"silent-{turn}", directory / "film", survived) for turn in range(3)]
     return [
         all_held("kill -9 of one of 3 edges: wrong bodies at the others", [o for a in amiss for o in a], 2 * len(runs)),
         at_most("kill -9 of one of 3 edges: origin copies", copies, MOST_COPIES),
         told("kill -9 of one of 3 edges: time of the slowest survivor", took_s, "s", f"at most {max(took_s):.1f} s"),
-        all_held("origin and tracker dead: films that do not play", survived, cases),
+        all_held("origin and tracker dead or silent: films that do not play", survived, cases + 9),
+        told(
+            "origin and tracker silent (SIGSTOP), playlists stale: longest time for ffmpeg to read 30 s", silent_s, "s"
+        ),
     ]
 
 
@@ -80,6 +85,25 @@ def _orphaned(directory: Path) -> tuple[list[str], int]:
         _restart(swarm, "edge-2", empty=False)
         plays(swarm, "edge-2", "alone in the world, restarted with its cache")
     return found, cases
+
+
+def _silenced(directory: Path, film: Path, found: list[str]) -> float:
+    """The longest time an edge took over the film while the origin accepts connections and says nothing."""
+    shutil.copytree(film, directory / "media" / "film")
+    took_s = []
+    with running_swarm(directory, EDGES) as swarm:
+        assert swarm.origin is not None
+        found += [f"{words}" for code, words in [watch(swarm.url("edge-1", FILM))] if code or words]
+        swarm.origin.process.send_signal(signal.SIGSTOP)
+        _outlive_playlists(swarm, "edge-1")
+        for node in EDGES:
+            began = time.monotonic()
+            code, words = watch(swarm.url(node, FILM))
+            took_s.append(time.monotonic() - began)
+            if code or words:
+                found.append(f"{node}, the origin silent: exit code {code}, {words}")
+        swarm.origin.process.send_signal(signal.SIGCONT)
+    return max(took_s)
 
 
 def _outlive_playlists(swarm: Swarm, node: str) -> None:
