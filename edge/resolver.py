@@ -84,9 +84,11 @@ class Resolver:
                 _ = self._start(path, as_home=False)  # behind the viewer's back (RFC 5861 section 3)
                 return Resolved(known, stale=True)
         first = (path.key, False) not in self._under_way
+        before = known.made_at if known is not None else None
         try:
             found, is_answer = await self._patiently(path, as_home=False)
-            return Resolved(found, asked=True, first=first) if is_answer else Resolved(found, stale=True)
+            is_news = found is not known or found.made_at != before
+            return Resolved(found, asked=True, first=first) if is_answer and is_news else Resolved(found, stale=True)
         except OriginUnreachable:
             known = self._store.known(path)
             if known is None or not may_stand_in(known, time.monotonic()):
@@ -117,7 +119,7 @@ class Resolver:
 
     def learn(self, path: Path, frame: PointerFrame) -> Known:
         """Take a pointer that came along with a question. RemoteError if it does not verify or is too old."""
-        return self._learn(path, frame, self._origins[path.site])
+        return self._learn(path, frame, self._origins[path.site])[0]
 
     def restore(self, path: Path, record: PointerRecord) -> None:
         """A pointer read back from disk, its age counted by the wall clock while we were away."""
@@ -268,8 +270,10 @@ class Resolver:
                     case WaitFrame():
                         continue
                     case PointerFrame():
-                        known = self._learn(path, frame, self._origins[path.site])
-                        adopted = self._adopt(path, known, frames, node, ask, began)
+                        known, said = self._learn(path, frame, self._origins[path.site])
+                        # A sender may be behind what we know: then what follows is another version's body.
+                        is_ours = said.version == known.pointer.version
+                        adopted = is_ours and self._adopt(path, known, frames, node, ask, began)
                         if not adopted:
                             await self._read_rest(frames, node, ask)
                         return known
@@ -314,33 +318,34 @@ class Resolver:
             raise OriginUnreachable(f"origin refused: {frame.why} {frame.detail}".rstrip())
         raise _Refused(frame.why, frame.holders)
 
-    def _learn(self, path: Path, frame: PointerFrame, origin: Origin) -> Known:
-        """Verify a pointer and let it stand, unless what stands is newer. RemoteError."""
+    def _learn(self, path: Path, frame: PointerFrame, origin: Origin) -> tuple[Known, Pointer]:
+        """Verify a pointer and let it stand unless what stands is newer. What stands, and what was said; RemoteError."""
         if frame.trust != origin.trust:
             raise RemoteError(f"pointer of trust {frame.trust} where {origin.trust} is required", Cause.SIGNATURE)
         pointer = open_pointer(frame.signed, origin.check)
         if (pointer.site, pointer.path) != (path.site, path.target):
             raise RemoteError(f"pointer of {pointer.path} for {path.target}", Cause.UNEXPECTED)
         now = time.monotonic()
-        age_s = max(0.0, frame.age_ms / 1000)
-        if self._roster.offset_s is not None:
-            # A sender may understate an age; it cannot unsign when the pointer was made.
-            age_s = max(age_s, self._roster.swarm_time() - pointer.made - CLOCK_SLACK_S)
-        known = Known(path, pointer, frame.signed, frame.trust, now - age_s)
+        known = Known(path, pointer, frame.signed, frame.trust, now - self._age_s(pointer, frame.age_ms))
         standing = self._store.known(path)
         if standing is not None and standing.pointer.sequence >= pointer.sequence:
             if standing.pointer.sequence == pointer.sequence and known.made_at > standing.made_at:
                 standing.made_at = known.made_at
-            return standing
+            return standing, pointer
         self._store.learn(known, time.time(), now)
-        return known
+        return known, pointer
+
+    def _age_s(self, pointer: Pointer, age_ms: int) -> float:
+        """How old a pointer is. A sender may understate that; it cannot unsign when the pointer was made."""
+        by_signature_s = self._roster.swarm_time() - pointer.made - CLOCK_SLACK_S
+        return max(0.0, age_ms / 1000, by_signature_s if self._roster.offset_s is not None else 0.0)
 
     def _confirm(self, path: Path, age_ms: int) -> Known:
         """The pointer we have is the current one; its age is what the sender says."""
         known = self._store.known(path)
         if known is None:
             raise RemoteError("unchanged, but from what?", Cause.UNEXPECTED)
-        known.made_at = max(known.made_at, time.monotonic() - age_ms / 1000)
+        known.made_at = max(known.made_at, time.monotonic() - self._age_s(known.pointer, age_ms))
         return known
 
     def _adopt(
