@@ -319,7 +319,7 @@ class Resolver:
         raise _Refused(frame.why, frame.holders)
 
     def _learn(self, path: Path, frame: PointerFrame, origin: Origin) -> tuple[Known, Pointer]:
-        """Verify a pointer and let it stand unless what stands is newer. What stands, and what was said; RemoteError."""
+        """Verify a pointer and let it stand unless what stands is newer. What stands and what was said; RemoteError."""
         if frame.trust != origin.trust:
             raise RemoteError(f"pointer of trust {frame.trust} where {origin.trust} is required", Cause.SIGNATURE)
         pointer = open_pointer(frame.signed, origin.check)
