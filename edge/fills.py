@@ -93,7 +93,7 @@ class Fill:
 
     def want(self, want: int) -> None:
         """A viewer needs these pieces."""
-        self._perform(self.viewers, self.viewers.on_wanted(want & ~self.held.have, self._rot(want)))
+        self._want(self.viewers, want, None)
 
     def want_as_home(self, want: int, lost: tuple[str, ...] = ()) -> None:
         """Another edge asked this one as their home, or, those edges being lost to it, in their home's place."""
@@ -101,15 +101,15 @@ class Fill:
         self.duty.lost.update(node for node in lost if node != me)
         want &= ~self.held.have
         mine = pieces.of(piece for piece in pieces.each(want) if home_of(piece, self._homes) == me) if lost else want
-        for share, reason in ((mine, None), (want & ~mine, Reason.HOME_LOST)):
-            if share:
-                self._want_as_home(share, reason)
+        self._want(self.duty, mine, None)
+        self._want(self.duty, want & ~mine, Reason.HOME_LOST)
 
-    def _want_as_home(self, want: int, reason: Reason | None) -> None:
-        self._perform(self.duty, self.duty.on_wanted(want & ~self.held.have, self._rot(want) or reason))
-
-    def _rot(self, want: int) -> Reason | None:
-        return Reason.ROT if want & self.held.rotten else None
+    def _want(self, plan: Plan, want: int, reason: Reason | None) -> None:
+        """Pieces that our own disk gave back wrong are wanted for that reason, whoever waits for them."""
+        want &= ~self.held.have
+        rotten = want & self.held.rotten
+        self._perform(plan, plan.on_wanted(rotten, Reason.ROT))
+        self._perform(plan, plan.on_wanted(want & ~rotten, reason))
 
     def adopt(self, frames: AsyncGenerator[Frame, None], node: str, reason: Reason | None, began: float) -> None:
         """Pieces follow on a stream that was opened for the pointer; `node` is ORIGIN or an edge."""
