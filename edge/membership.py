@@ -74,8 +74,11 @@ class Membership:
 
     @property
     def settled(self) -> bool:
-        """A view was received, or long enough spent trying."""
-        waited = time.monotonic() - self._began_at >= FIRST_VIEW_S
+        """A view was received, or long enough spent trying. While its name is disputed an edge is not ready: either it
+        soon has a view (it died without goodbye and lost its key), or it must end. Without a view it would fetch
+        from the origin what the swarm holds."""
+        is_disputed = any(tracker.conflict_since is not None for tracker in self._trackers)
+        waited = time.monotonic() - self._began_at >= FIRST_VIEW_S and not is_disputed
         return self._views > 0 or self._roster.refused or waited
 
     @property
@@ -144,6 +147,7 @@ class Membership:
         if not tracker.silent:
             log.warning("tracker %s does not answer (%s): going on with the last view", tracker.url, error)
         tracker.silent, tracker.answers, tracker.generation = str(error), False, 0
+        tracker.conflict_since = None
         if any(other.answers for other in self._trackers):
             tracker.members = ()  # somebody else knows better than its last word
 

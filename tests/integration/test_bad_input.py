@@ -17,7 +17,7 @@ from deploy.programs import ROOT, Swarm, running_swarm
 from tests.deploy.panels import wait_until
 from tests.integration.by_hand import get, raw, status_of
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 WITHIN_S = 30.0
 SECRET = b"the contents of a file outside"
 

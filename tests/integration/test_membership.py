@@ -18,7 +18,7 @@ from deploy.programs import Program, Swarm, running_swarm
 from tests.deploy.panels import wait_until
 from tests.integration.by_hand import get, raw, status_of
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 WITHIN_S = 30.0
 FILM = os.urandom(700_000)
 SHA256 = hashlib.sha256(FILM).hexdigest()

@@ -153,7 +153,7 @@ def read_everywhere(programs: Swarm, library: dict[str, str]) -> list[str]:
     """Every file through every edge; what came wrong."""
     wrong = []
     paths = list(library)
-    for node in programs.edges:
+    for node in reversed(programs.edges):  # the one that came last knows least: it is asked first
         for path, answer in zip(paths, get_all([programs.url(node, path) for path in paths], 4), strict=True):
             if (answer.status, answer.sha256) != (200, library[path]):
                 wrong.append(f"{node}{path}: {answer.status}, {answer.size} bytes")
@@ -164,19 +164,13 @@ def sent_by_origin(programs: Swarm) -> float:
     return programs.total("origin", "starling_origin_sent_bytes_total")
 
 
-def wait_for_view(programs: Swarm) -> None:
-    """Until every edge sees the others carry weight, and nobody else."""
+def wait_ready(programs: Swarm, node: str) -> None:
+    """Until it says so: what an operator waits for, and no more."""
 
-    def views() -> dict[str, set[str]]:
-        statuses = {node: programs.status(node) for node in programs.edges}
-        return {
-            node: {peer["node"] for peer in status["peers"] if peer["state"] == "alive"} | {status["node"]}
-            for node, status in statuses.items()
-            if status["state"] == "alive"
-        }
+    def readiness() -> int:
+        return get(programs.admin_url(node, "/readyz")).status
 
-    everybody = set(programs.edges)
-    wait_until(lambda: views() == dict.fromkeys(everybody, everybody), WITHIN_S, lambda: str(views()))
+    wait_until(lambda: readiness() == 200, WITHIN_S, lambda: f"{node}: {readiness()}")
 
 
 @dataclass
@@ -213,12 +207,11 @@ class Churn:
 
     def join(self, node: str) -> None:
         self._programs.start_edge(node)
-        wait_for_view(self._programs)
+        wait_ready(self._programs, node)
 
     def leave(self, node: str) -> None:
         code = self._programs.edges.pop(node).stop()
         self.churned.wrong += [f"{node} left with {code}"] if code else []
-        wait_for_view(self._programs)
 
     def lose_cache(self, node: str, *, killed: bool) -> None:
         """Stop or kill it, empty its directory, start it again."""
@@ -227,8 +220,11 @@ class Churn:
         else:
             self._programs.edges[node].stop()
         shutil.rmtree(self._programs.directory / node)
-        self._programs.start_edge(node)
-        wait_for_view(self._programs)
+        address = self._programs.edges.pop(node).ready["peer"]
+        config = self._programs.edge_config(node)
+        config["peer"]["listen"] = address
+        self._programs.start_edge(node, config)
+        wait_ready(self._programs, node)
 
 
 def churn(programs: Swarm, total_bytes: int, large_bytes: int) -> Churned:
