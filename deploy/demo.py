@@ -26,6 +26,7 @@ EDGES = ["edge-1", "edge-2", "edge-3"]
 VIEWERS = 6
 FILM_S = 120.0
 UNTIL_STOPPED_S = FILM_S - 10  # one round of viewers, again and again until Ctrl-C
+COUNTERS = ("starling_viewer_bytes_total", "starling_origin_bytes_total", "starling_fetched_bytes_total")
 LIVE, FILM = "/live/master.m3u8", "/film/master.m3u8"
 LIVE_SEGMENTS = 3  # a viewer starts that far behind the live edge
 LIVE_WITHIN_S = 60.0
@@ -48,6 +49,7 @@ class Demo:
         self.swarm = swarm
         self.ffmpeg: Program | None = None
         self.players: subprocess.Popen[str] | None = None
+        self._before = dict.fromkeys(COUNTERS, 0.0)  # when the round of viewers now watching began
 
     def start(self) -> None:
         directory = self.programs.directory
@@ -99,6 +101,8 @@ class Demo:
 
     def watch(self, seconds: float) -> dict[str, Any]:
         """Six viewers, each stream through each edge; what they report. A summary is printed meanwhile."""
+        if self.players is not None:
+            self._before = self._counted()  # "distinct" begins anew with every round, so all else must
         urls = [self.programs.url(node, path) for node in EDGES for path in (LIVE, FILM)]
         command = [sys.executable, "-m", "player", *urls, "--viewers", str(VIEWERS), "--seconds", str(seconds)]
         with undisturbed():
@@ -140,10 +144,9 @@ class Demo:
                 return
 
     def figures(self, report: dict[str, Any]) -> dict[str, Any]:
-        """The figures of the whole demo so far; bytes by the edges' own counters, what was watched by the viewers'."""
-        viewer = sum(self.programs.total(node, "starling_viewer_bytes_total") for node in EDGES)
-        origin = sum(self.programs.total(node, "starling_origin_bytes_total") for node in EDGES)
-        fetched = sum(self.programs.total(node, "starling_fetched_bytes_total") for node in EDGES)
+        """The figures of this round so far; bytes by the edges' own counters, what was watched by the viewers'."""
+        now = self._counted()
+        viewer, origin, fetched = (now[name] - self._before[name] for name in COUNTERS)
         distinct = report.get("distinct_bytes", 0)
         return {
             "viewer_bytes": int(viewer),
@@ -160,6 +163,9 @@ class Demo:
             "latency_s": report.get("latency_s"),
             "swarm": self.swarm,
         }
+
+    def _counted(self) -> dict[str, float]:
+        return {name: sum(self.programs.total(node, name) for node in EDGES) for name in COUNTERS}
 
     def _summary(self, progress: dict[str, Any]) -> str:
         now = self.figures(progress)
@@ -239,6 +245,7 @@ def _play(demo: Demo, length: float | None) -> int:
         say("Open a player above; Ctrl-C ends the demo.")
         while True:
             demo.watch(UNTIL_STOPPED_S)
+            say("Everybody watches again: the film, which the edges hold by now, and the live stream as it goes on.")
     figures = demo.figures(demo.watch(length))
     say(json.dumps(figures))
     return 0 if not figures["errors"] else 1
