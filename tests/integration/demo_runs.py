@@ -16,6 +16,12 @@ MARK = "STARLING_DEMO_MARK"  # in the environment of every process of one demo
 ENDS_WITHIN_S = 300.0  # a deadline, not a promise: the machine may be busy
 
 
+def _as_from_a_terminal() -> None:
+    """A shell without job control starts what it runs in the background with these ignored, and that is inherited."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class DemoRun:
     """One `make demo`, in a session of its own as in a terminal. `kill` takes down whatever is left of it."""
 
@@ -32,6 +38,7 @@ class DemoRun:
             stdout=self._out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_as_from_a_terminal,
         )
 
     def __enter__(self) -> "DemoRun":

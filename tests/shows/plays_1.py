@@ -57,4 +57,4 @@ def _stopped(directory: Path, way: Callable[[DemoRun], None], at_s: float) -> li
         time.sleep(at_s)  # the moment is what is varied here
         way(demo)
         left = wait_for_nothing_left(demo)
-        return [f"{way.__name__} after {at_s} s: {command}" for command in left.values()]
+        return [f"{way.__name__} after {at_s} s: {', '.join(left.values())}"] if left else []
