@@ -45,6 +45,10 @@ class Waiter:
             self._failure = why
             self._news.set()
 
+    def has_had(self, piece: int) -> bool:
+        """Whether it has landed since, even if it is gone again."""
+        return not self.wanted >> piece & 1
+
     def want_again(self, piece: int) -> None:
         """It landed once and was evicted, or rotten, before it was taken."""
         self.wanted |= 1 << piece

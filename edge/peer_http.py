@@ -133,29 +133,36 @@ class PeerHttp:
     async def _send_all(self, stream: FrameStream, held: Held, known: Known, ask: Ask, asker: str) -> None:
         """A whole body behind its pointer: its pieces in order, while it may still be growing."""
         fill = self._fills.under_way(held)
-        if fill is None and not held.complete:
-            fill = self._fills.join(held, known)
-        told: set[int] = set()
+        may_wait = ask.role is not Role.HOLDER
+        if fill is None and not held.complete and may_wait:
+            if held.metainfo.piece_count is None:
+                may_wait = False  # what breaks off while open is forgotten: nobody would bring the rest
+            else:
+                fill = self._fills.join(held, known)
         waiter = held.wait_for(EVERYTHING, Awaits.DUTY)
-        piece = 0
         try:
-            if fill is not None and ask.role is not Role.HOLDER:
+            if fill is not None and may_wait:
                 fill.want_as_home(held.all_pieces, ask.lost)
-            while (count := held.metainfo.piece_count) is None or piece < count:
-                if held.have >> piece & 1:
-                    await self._send_piece(stream, held, piece, told)
-                    piece += 1
-                elif ask.role is Role.HOLDER:
-                    await stream.send(RefusedFrame(Why.NOT_HELD))
-                    return
-                else:
-                    await stream.waiting(waiter.changed())
-            await self._send_page_at_end(stream, held, told)
+            await self._send_in_order(stream, held, waiter if may_wait else None)
         except (OriginUnreachable, VersionGone) as error:
             await stream.send(RefusedFrame(Why.ORIGIN, detail=str(error)))
         finally:
             held.stop_waiting(waiter)
         held.note_provider(asker, held.all_pieces)
+
+    async def _send_in_order(self, stream: FrameStream, held: Held, waiter: Waiter | None) -> None:
+        """Every piece from the first on; what is not here and not waited for ends it with a refusal of the rest."""
+        told: set[int] = set()
+        piece = 0
+        while (count := held.metainfo.piece_count) is None or piece < count:
+            if held.have >> piece & 1 and await self._send_piece(stream, held, piece, told):
+                piece += 1
+            elif waiter is None or held.have >> piece & 1 or waiter.has_had(piece):
+                await stream.send(RefusedFrame(Why.NOT_HELD))  # not here, or evicted before it could be sent
+                return
+            else:
+                await stream.waiting(waiter.changed())
+        await self._send_page_at_end(stream, held, told)
 
     async def _send_page_at_end(self, stream: FrameStream, held: Held, told: set[int]) -> None:
         """The page that states the size may hold no piece of its own."""

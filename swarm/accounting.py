@@ -67,6 +67,11 @@ class Reason(Word):
     NOT_CACHEABLE = "not_cacheable", "HTTP forbids sharing it, so it goes past the cache each time"
     STANDALONE = "standalone", "the asker takes part in no swarm: none is set up, or all of it refused this edge"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Reason":
+        """A newer edge's word, or none of ours."""
+        return cls.STANDALONE
+
 
 class PeerState(Word):
     """What is known of another edge."""
@@ -101,6 +106,11 @@ class Role(Word):
     ZONE_HOME = "zone_home", "home of its zone: it may in turn ask one edge of another zone as home"
     HOME = "home", "it was dealt the piece: it has it or fetches it from the origin"
     HOLDER = "holder", "it merely had the piece, or was already receiving it"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Role":
+        """A newer edge's word: the role that promises least."""
+        return cls.HOLDER
 
 
 class Control(Word):

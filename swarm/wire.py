@@ -37,6 +37,11 @@ class Why(StrEnum):
     UNKNOWN = "unknown"  # there is no such version any more: ask what the path means now
     UNSHARED = "unshared"  # HTTP forbids to share it: each viewer's request goes to the origin by itself
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Why":
+        """A newer edge's word: whatever it means, the pieces will not come from there."""
+        return cls.NOT_HELD
+
 
 class PointerFrame(msgspec.Struct, frozen=True):
     """`age_ms`: how long ago the pointer was made, by the sender's reckoning; no clock need agree."""

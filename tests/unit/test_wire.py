@@ -264,8 +264,7 @@ def test_the_longest_piece_just_fits():
         {"want": ((-1, 1),)},
         {"want": ((0, MOST_PIECES + 1),)},
         {"want": ((0, 1, 2),)},
-        {"role": "king"},
-        {"reason": "because"},
+        {"role": 7},
         {"version": "text"},
         {"site": None},
     ],
@@ -273,6 +272,21 @@ def test_the_longest_piece_just_fits():
 def test_a_question_that_makes_no_sense_is_refused(changes):
     with pytest.raises(RemoteError):
         decode_ask(encode_message(msgspec.structs.replace(ASKS["ask for pieces"], **changes)))
+
+
+@pytest.mark.parametrize(
+    "field, word, read_as",
+    [("role", "king", Role.HOLDER), ("reason", "because", Reason.STANDALONE), ("role", "zone_home", Role.ZONE_HOME)],
+)
+def test_a_word_that_only_a_newer_edge_knows_counts_as_the_humblest(field, word, read_as):
+    ask = decode_ask(encode_message(msgspec.structs.replace(ASKS["ask for pieces"], **{field: word})))
+    assert getattr(ask, field) is read_as
+
+
+def test_a_refusal_for_a_reason_of_tomorrow_is_still_a_refusal():
+    body = msgspec.msgpack.encode({"why": "tomorrow", "want": [[0, 3]]})
+    raw = bytes([5]) + len(body).to_bytes(4, "big") + body
+    assert read(raw) == [RefusedFrame(Why.NOT_HELD, ((0, 3),))]
 
 
 MUTATIONS = st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), min_size=1, max_size=5)
