@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.integration.demo_runs import WAYS, DemoRun, wait_for_nothing_left
+from tests.integration.demo_runs import WAYS, DemoRun, kill_make, wait_for_nothing_left
 from tests.shows.measured import Measured, all_held, at_least, at_most, told
 
 RUNS, RUNS_ALONE = 3, 3
@@ -55,6 +55,8 @@ def _left_behind(directory: Path) -> list[str]:
 def _stopped(directory: Path, way: Callable[[DemoRun], None], at_s: float) -> list[str]:
     with DemoRun(directory / "demo.txt", {}) as demo:
         time.sleep(at_s)  # the moment is what is varied here
+        if way is kill_make:
+            demo.wait_until_said("making a film")  # killed before it ran anything, make leaves no trace to notice
         way(demo)
         left = wait_for_nothing_left(demo)
         return [f"{way.__name__} after {at_s} s: {', '.join(left.values())}"] if left else []
