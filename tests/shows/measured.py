@@ -46,7 +46,8 @@ def told(what: str, values: Sequence[float], unit: str = "", detail: str = "") -
 
 def all_held(what: str, wrong: Sequence[str], checked: int, runs: int = 1) -> Measured:
     """How many of `checked` statements were found wrong: none may be. `detail` quotes the first few."""
-    return Measured(what, len(wrong), "wrong", 0, not wrong, "; ".join(wrong[:3]) or f"{checked} checked", runs)
+    first = " ".join("; ".join(wrong[:3]).split())
+    return Measured(what, len(wrong), "wrong", 0, not wrong, first or f"{checked} checked", runs)
 
 
 def text_of(value: float | None) -> str:

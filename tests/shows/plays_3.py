@@ -1,6 +1,7 @@
 """Real clients: ffmpeg, hls.js in Chromium, curl."""
 
 import asyncio
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -43,8 +44,7 @@ def run() -> list[Measured]:
 def _play(directory: Path, turn: int, played: list[str], pages: list[tuple[str, Watched]]) -> None:
     """One cold swarm: every edge's streams by ffmpeg, then by the page."""
     place = directory / f"swarm-{turn}"
-    (place / "media").mkdir(parents=True)
-    (place / "media" / "film").symlink_to(directory / "film")
+    shutil.copytree(directory / "film", place / "media" / "film")
     with running_swarm(place, EDGES) as swarm, live_stream(swarm):
         for node in EDGES:
             for stream, seconds in ((FILM, None), (LIVE, 10.0)):
