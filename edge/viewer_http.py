@@ -19,7 +19,7 @@ from swarm import pieces
 from swarm.accounting import Outcome, Reason, Source
 from swarm.errors import OriginUnreachable
 from swarm.metainfo import Pointer
-from swarm.names import BadPath, Path, normalise
+from swarm.names import BadPath, Path, normalise, split_target
 from swarm.ranges import Answer, Full, NotModified, NotSatisfiable, Partial, PreconditionFailed, evaluate
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,8 @@ class ViewerHttp:
         began = time.perf_counter()
         if request.method == hdrs.METH_OPTIONS:
             return self._refuse(HTTPStatus.NO_CONTENT, "", CORS_PREFLIGHT)
-        host, target = _asked(request)
+        authority, target = split_target(request.raw_path)
+        host = request.host if authority is None else authority
         site = self._site_of(host)
         if site is None:
             return self._refuse(HTTPStatus.MISDIRECTED_REQUEST, f"no site {host!r} here")
@@ -376,16 +377,6 @@ def _evaluate(request: web.Request, pointer: Pointer, size: int | None) -> Answe
 def _cut(request: web.Request) -> None:
     if request.transport is not None:
         request.transport.abort()
-
-
-def _asked(request: web.Request) -> tuple[str, str]:
-    """Host and target as they stood in the request line; in absolute form it names both (RFC 9112 section 3.2.2)."""
-    target = request.raw_path
-    scheme, found, rest = target.partition("://")
-    if not found or scheme.lower() not in ("http", "https"):
-        return request.host, target
-    authority, slash, path = rest.partition("/")
-    return authority, slash + path or "/"
 
 
 def _may_use_cache(request: web.Request) -> bool:

@@ -26,7 +26,7 @@ from origin.admin_http import Status, admin_app
 from origin.ask_http import AskHandler
 from origin.config import Ingest as IngestConfig
 from origin.config import OriginConfig
-from origin.content_http import READING, ContentHandler, request_target
+from origin.content_http import READING, ContentHandler
 from origin.digests import Digests, sweep
 from origin.disk import Disk, Tree
 from origin.ingest import Ingest
@@ -39,6 +39,7 @@ from origin.sequences import Sequences, read_ceiling, write_ceiling
 from origin.tracker_http import TrackerService
 from swarm.accounting import PeerState
 from swarm.members import State
+from swarm.names import split_target
 
 log = logging.getLogger(__name__)
 
@@ -274,7 +275,7 @@ def _viewer_handler(
     writing = IngestHandler(content.ingest if content else None, _token(config.ingest_rules), ledger.metrics)
 
     async def handle_any(request: web.Request) -> web.StreamResponse:
-        if request_target(request).startswith("/-/"):
+        if split_target(request.raw_path)[1].startswith("/-/"):
             handler = own.get(request.path)
             if handler is None:
                 raise web.HTTPNotFound(text="not found\n")

@@ -12,7 +12,7 @@ from origin.ledger import DIRECT, OriginLedger, read_reason
 from origin.library import Found, Library, absent_headers, read_path
 from origin.patient_server import cut
 from swarm.accounting import Reason
-from swarm.names import BadPath, Path
+from swarm.names import BadPath, Path, split_target
 from swarm.ranges import Full, NotModified, NotSatisfiable, Partial, PreconditionFailed, evaluate
 
 log = logging.getLogger(__name__)
@@ -33,19 +33,6 @@ _PREFLIGHT = {
 }
 
 
-def request_target(request: web.Request) -> str:
-    """The target as it stood in the request line, without scheme and host if it was absolute (RFC 9112 section 3.2.2).
-
-    aiohttp's own URL has dot segments resolved and encodings changed: what we judge must be what was sent.
-    """
-    target = request.raw_path
-    scheme, found, rest = target.partition("://")
-    if found and scheme.lower() in ("http", "https"):
-        slash = rest.find("/")
-        return rest[slash:] if slash >= 0 else "/"
-    return target
-
-
 class ContentHandler:
     """Answers content requests. `library` None: a tracker alone, where nothing is found."""
 
@@ -58,7 +45,7 @@ class ContentHandler:
             return web.Response(status=204, headers=_PREFLIGHT)
         reason = read_reason(request.headers.get(REASON_HEADER))
         try:
-            path = read_path(SITE, request_target(request))
+            path = read_path(SITE, split_target(request.raw_path)[1])
         except BadPath as error:
             return self._say(request, reason, 400, f"{error}\n")
         try:

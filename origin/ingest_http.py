@@ -14,11 +14,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from daemon.errors import StartupError
 from daemon.logs import fields
-from origin.content_http import READING, request_target
+from origin.content_http import READING
 from origin.ingest import MOST_OBJECT_BYTES, Ingest, NotAPlaylist, TooLong, TooMuchHeld
 from origin.metrics import OriginMetrics
 from swarm.accounting import IngestResult
-from swarm.names import BadPath
+from swarm.names import BadPath, split_target
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class IngestHandler:
 
     def _is_ours(self, request: web.Request) -> bool:
         """As written: another spelling of the prefix is not ours; what climbs out of it is found by `place`."""
-        return self._ingest is not None and request_target(request).startswith(self._ingest.prefix)
+        return self._ingest is not None and split_target(request.raw_path)[1].startswith(self._ingest.prefix)
 
     async def _answer(self, request: web.Request) -> tuple[int, IngestResult, str]:
         """Status, how it ended, and why if it was refused."""
@@ -94,7 +94,7 @@ class IngestHandler:
         if refusal := self._refusal(request):
             return *refusal[:1], IngestResult.REFUSED, refusal[1]
         try:
-            url_path = self._ingest.place(request_target(request))
+            url_path = self._ingest.place(split_target(request.raw_path)[1])
         except BadPath as error:
             return 400, IngestResult.REFUSED, str(error)
         self._running += 1

@@ -47,6 +47,18 @@ class Path:
         return self.site + self.target
 
 
+def split_target(raw: str) -> tuple[str | None, str]:
+    """Authority and origin-form target of a request line; the authority only in absolute form (RFC 9112 section 3.2.2).
+
+    Takes the target as it was sent: a URL parsed by others has dot segments resolved and encodings changed.
+    """
+    scheme, found, rest = raw.partition("://")
+    if not found or scheme.lower() not in ("http", "https"):
+        return None, raw
+    authority, slash, path = rest.partition("/")
+    return authority, slash + path or "/"
+
+
 def normalise(site: str, target: str, ignore_query: Iterable[str] = ()) -> Path:
     """The path that a request target (origin-form, RFC 9112 section 3.2.1) names at a site.
 

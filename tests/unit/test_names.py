@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from swarm.names import BadPath, Path, file_parts, normalise, token_like, version_id
+from swarm.names import BadPath, Path, file_parts, normalise, split_target, token_like, version_id
 
 
 def target_of(target: str, *ignored: str) -> str:
@@ -238,3 +238,17 @@ def test_version_ids_tell_every_field_apart():
 )
 def test_which_parameters_look_like_tokens(name: str, expected: bool):
     assert token_like(name) is expected
+
+
+@pytest.mark.parametrize(
+    "raw, authority, target",
+    [
+        ("/a/b?c=http://d/e", None, "/a/b?c=http://d/e"),
+        ("http://edge:8080/a/../b?c", "edge:8080", "/a/../b?c"),
+        ("HTTP://edge", "edge", "/"),
+        ("ftp://edge/a", None, "ftp://edge/a"),
+        ("*", None, "*"),
+    ],
+)
+def test_only_absolute_form_names_an_authority_in_the_request_line(raw, authority, target):
+    assert split_target(raw) == (authority, target)
