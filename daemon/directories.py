@@ -26,5 +26,22 @@ def usable_directory(key: str, directory: Path) -> Path:
     return directory
 
 
+def check_directory(key: str, directory: Path) -> None:
+    """What `usable_directory` would come to, but nothing is made. StartupError, naming `key`, if it would fail.
+
+    For a directory that is missing: whether the nearest one above it may be written to.
+    """
+    try:
+        there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    except OSError as error:
+        raise StartupError(f"{key} {directory}: {_reason(error)}") from error
+    if there == directory:
+        usable_directory(key, directory)
+    elif not there.is_dir():
+        raise StartupError(f"{key} {directory}: not a directory")
+    elif not os.access(there, os.W_OK | os.X_OK):
+        raise StartupError(f"{key} {directory}: missing, and cannot be made in {there}")
+
+
 def _reason(error: OSError) -> str:
     return os.strerror(error.errno).lower() if error.errno else str(error)

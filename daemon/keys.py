@@ -83,39 +83,40 @@ def _read(path: Path, what: str) -> bytes:
         raise StartupError(f"{what} {path}: {error.strerror}") from error
 
 
-def load_signing_key(path: Path) -> Ed25519PrivateKey:
-    """StartupError if the file is missing, unreadable or no Ed25519 private key."""
-    pem = _read(path, "signing key")
+def load_signing_key(path: Path, what: str = "signing key") -> Ed25519PrivateKey:
+    """StartupError if the file is missing, unreadable or no Ed25519 private key; `what` (here and below: the
+    configuration key that names the file) begins its line."""
+    pem = _read(path, what)
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise StartupError(f"signing key {path}: not a PEM private key") from error
+        raise StartupError(f"{what} {path}: not a PEM private key") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise StartupError(f"signing key {path}: not an Ed25519 key")
+        raise StartupError(f"{what} {path}: not an Ed25519 key")
     return key
 
 
-def load_public_keys(path: Path) -> dict[str, bytes]:
+def load_public_keys(path: Path, what: str = "public key") -> dict[str, bytes]:
     """Key id -> raw public key, for each key in the file. StartupError if there is none or one is malformed."""
-    blocks = _PEM_PUBLIC.findall(_read(path, "public key"))
+    blocks = _PEM_PUBLIC.findall(_read(path, what))
     if not blocks:
-        raise StartupError(f"public key {path}: no PEM public key in it")
+        raise StartupError(f"{what} {path}: no PEM public key in it")
     keys = {}
     for block in blocks:
         try:
             key = load_pem_public_key(block)
         except (ValueError, UnsupportedAlgorithm) as error:
-            raise StartupError(f"public key {path}: malformed PEM public key") from error
+            raise StartupError(f"{what} {path}: malformed PEM public key") from error
         if not isinstance(key, Ed25519PublicKey):
-            raise StartupError(f"public key {path}: not an Ed25519 key")
+            raise StartupError(f"{what} {path}: not an Ed25519 key")
         raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
         keys[key_id(raw)] = raw
     return keys
 
 
-def load_secrets(path: Path) -> tuple[bytes, ...]:
+def load_secrets(path: Path, what: str = "swarm secret") -> tuple[bytes, ...]:
     """The swarm's secrets, first the one that signs. StartupError if the file is missing or malformed."""
-    lines = [line.strip() for line in _read(path, "swarm secret").splitlines()]
+    lines = [line.strip() for line in _read(path, what).splitlines()]
     found = []
     for line in lines:
         if not line or line.startswith(b"#"):
@@ -123,12 +124,12 @@ def load_secrets(path: Path) -> tuple[bytes, ...]:
         try:
             secret = bytes.fromhex(line.decode("ascii"))
         except ValueError as error:
-            raise StartupError(f"swarm secret {path}: a line is not hexadecimal") from error
+            raise StartupError(f"{what} {path}: a line is not hexadecimal") from error
         if len(secret) < LEAST_SECRET_BYTES:
-            raise StartupError(f"swarm secret {path}: a secret has under {LEAST_SECRET_BYTES} bytes")
+            raise StartupError(f"{what} {path}: a secret has under {LEAST_SECRET_BYTES} bytes")
         found.append(secret)
     if not found:
-        raise StartupError(f"swarm secret {path}: no secret in it")
+        raise StartupError(f"{what} {path}: no secret in it")
     return tuple(found)
 
 
@@ -160,7 +161,7 @@ def write_key_files(directory: Path) -> list[Path]:
 def load_or_make_node_key(path: Path, node: str) -> Signer:
     """The node's own key, made at first start. StartupError if the file is there but unusable."""
     try:
-        key = load_signing_key(path)
+        key = load_signing_key(path, "node key")
     except StartupError:
         if path.exists():
             raise

@@ -48,16 +48,20 @@ def run_program(
     config_type: type[Config],
     start: Callable[[Config], Coroutine[Any, Any, Program]],
     argv: Sequence[str] | None = None,
+    check: Callable[[Config], None] | None = None,
 ) -> int:
     """A whole `main`: arguments, configuration (`--check` ends there), life, exit code.
 
-    `start` raises StartupError for what the operator must mend; whatever it opened before, it closes itself, also when
-    it is cancelled by a signal.
+    `check` tries what the configuration names (key files, directories) for `--check`, leaves no trace, and raises
+    StartupError as `start` would. `start` raises StartupError for what the operator must mend; whatever it opened
+    before, it closes itself, also when it is cancelled by a signal.
     """
     arguments = parse_arguments(prog, argv, description)
     try:
         config = load(arguments.config, os.environ, config_type)
         if arguments.check:
+            if check is not None:
+                check(config)
             print("configuration ok")  # noqa: T201 - the answer to the question
             return CLEAN
         logs.set_up()

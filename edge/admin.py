@@ -129,6 +129,8 @@ class Admin:
 
     async def handle_explain(self, request: web.Request) -> web.Response:
         """`?path=/x` (and `&site=`): who has it, who would be asked, in which order, why; and the last fetch plans."""
+        if not request.query.get("path"):
+            return web.Response(status=400, text="path: missing; ask /explain?path=/…\n")
         try:
             path = normalise(request.query.get("site", self._default_site), request.query.get("path", ""))
         except BadPath as error:

@@ -13,11 +13,12 @@ from aiohttp import web
 from daemon.asking import Asker
 from daemon.directories import usable_directory
 from daemon.errors import StartupError
-from daemon.keys import Signer, checker, load_or_make_node_key, load_public_keys, load_secrets
+from daemon.keys import Signer, checker, load_or_make_node_key
 from daemon.listeners import BACKLOG, bound_address, listen, tls_context
 from daemon.peer_auth import Gatekeeper
 from daemon.version import VERSION
 from edge import config as settings
+from edge import named_files
 from edge.admin import Admin
 from edge.disk import Logged
 from edge.fills import Fills
@@ -25,7 +26,7 @@ from edge.held import Held
 from edge.membership import Membership
 from edge.metrics import EdgeMetrics
 from edge.origins import Failed, Origin, PlainOrigin, SignedOrigin
-from edge.pages import Pages
+from edge.pages import HLS_JS, Pages
 from edge.peer_http import PeerHttp
 from edge.resolver import Resolver
 from edge.roster import Roster, ViewFile
@@ -51,10 +52,8 @@ class Edge:
         self.config = config
         on_disk = bool(config.cache.disk)
         directory = usable_directory("cache.directory", config.cache.directory) if on_disk else None
-        secrets = load_secrets(config.swarm.secret_file) if config.swarm else ()
-        key_files = [origin.public_key_file for origin in config.origins().values() if origin.public_key_file]
-        keys = {file: load_public_keys(file) for file in key_files}  # all files first: nothing to close if one is amiss
-        key_path = directory / "node.key" if directory else None
+        secrets, keys = named_files.secrets(config), named_files.public_keys(config)  # first: nothing to close yet
+        key_path = directory / named_files.NODE_KEY if directory else None
         signer = load_or_make_node_key(key_path, config.node) if key_path else Signer.throwaway(config.node)
         self.metrics = EdgeMetrics(config.node, config.zone, VERSION)
         self.roster = Roster(config.node, config.zone, signer, in_swarm=config.swarm is not None)
@@ -121,6 +120,8 @@ class Edge:
         limited = [key for key in ("uplink", "peers_up", "down", "origin") if getattr(config.limits, key)]
         if limited:
             log.warning("limits.%s: read, but not enforced in this version yet", ", limits.".join(limited))
+        if not HLS_JS.is_file():
+            log.warning("the page /-/player/ has no hls.js: run make setup (before pip install)")
         if config.swarm is not None and config.swarm.seeds:
             log.warning("swarm.seeds: read, but there is no gossip in this version yet; the tracker alone is asked")
 

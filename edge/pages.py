@@ -17,6 +17,7 @@ from swarm.members import State
 from swarm.names import BadPath, normalise
 
 PLAYER = FilePath(__file__).parent.parent / "player" / "web"
+HLS_JS = PLAYER / "vendor" / "hls.min.mjs"  # fetched by make setup, carried by a wheel built after it
 RATE_WINDOW = 5  # samples, one a second
 POLICY = (
     "default-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; img-src 'self' data:; "

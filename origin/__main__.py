@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daemon.keys import write_key_files
 from daemon.lifecycle import CLEAN, REFUSED, run_program
-from origin.app import start
+from origin.app import check, start
 from origin.config import OriginConfig
 
 PROG = "starling-origin"
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["keys"]:
         return _make_keys(arguments[1:])
-    return run_program(PROG, DESCRIPTION, OriginConfig, start, arguments)
+    return run_program(PROG, DESCRIPTION, OriginConfig, start, arguments, check)
 
 
 def _make_keys(arguments: Sequence[str]) -> int:

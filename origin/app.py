@@ -15,7 +15,7 @@ from aiohttp import web
 from daemon.addresses import Address
 from daemon.answering import hello_handler
 from daemon.asking import ANNOUNCE_PATH, ASK_PATH, Asker
-from daemon.directories import usable_directory
+from daemon.directories import check_directory, usable_directory
 from daemon.errors import StartupError
 from daemon.keys import Signer, load_secrets, load_signing_key
 from daemon.listeners import bound_address, listen
@@ -190,10 +190,21 @@ async def start(config: OriginConfig) -> Origin:
         return origin
 
 
+def check(config: OriginConfig) -> None:
+    """For `--check`: StartupError for what `start` would refuse, ports apart; leaves no trace and takes no lock."""
+    if config.has_content and config.signing_key_file is not None:
+        load_signing_key(config.signing_key_file, "signing_key_file")
+        if config.media is not None:
+            _check_media(config.media)
+        check_directory("state", config.state)
+    _secrets(config)
+    _token(config.ingest_rules)
+
+
 def _content(config: OriginConfig, disk: Disk, opened: AsyncExitStack) -> Content | None:
     if not config.has_content or config.signing_key_file is None:
         return None
-    signer = Signer(load_signing_key(config.signing_key_file))
+    signer = Signer(load_signing_key(config.signing_key_file, "signing_key_file"))
     if config.media is not None:
         _check_media(config.media)
     usable_directory("state", config.state)
@@ -240,15 +251,19 @@ def _swarm(
     config: OriginConfig, ledger: OriginLedger, opened: AsyncExitStack
 ) -> tuple[Gatekeeper | None, TrackerService | None]:
     """Who may ask under a name, and the tracker; neither without a secret."""
-    if config.swarm is None:
+    known = _secrets(config)
+    if not known:
         return None, None
-    known = load_secrets(config.swarm.secret_file)
     gatekeeper = Gatekeeper(NAME, known)
     if not config.runs_tracker:
         return gatekeeper, None
     asker = Asker(NAME, known)
     opened.push_async_callback(asker.close)
     return gatekeeper, TrackerService(gatekeeper, asker, ledger.on_control)
+
+
+def _secrets(config: OriginConfig) -> tuple[bytes, ...]:
+    return load_secrets(config.swarm.secret_file, "swarm.secret_file") if config.swarm else ()
 
 
 def _counted(tracker: TrackerService) -> Mapping[str, float]:
@@ -303,4 +318,4 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
-__all__ = ["Origin", "start"]
+__all__ = ["Origin", "check", "start"]

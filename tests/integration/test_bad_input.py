@@ -60,13 +60,15 @@ def changed(tree: dict[str, Any], key: str, value: object) -> dict[str, Any]:
     return tree
 
 
-def refusal_of(program: str, configuration: dict[str, Any] | None, directory: Path, **environ: str) -> str:
+def refusal_of(
+    program: str, configuration: dict[str, Any] | None, directory: Path, *options: str, **environ: str
+) -> str:
     """The one line with which a program that will not start says why."""
     path = directory / f"{program}.yaml"
     if configuration is not None:
         path.write_text(yaml.safe_dump(configuration))
     done = subprocess.run(
-        [sys.executable, "-m", program, "--config", str(path)],
+        [sys.executable, "-m", program, "--config", str(path), *options],
         cwd=ROOT,
         env={**os.environ, **environ},
         capture_output=True,
@@ -142,6 +144,54 @@ def test_a_file_where_the_directory_should_be_is_named(program, key, keys, tmp_p
     below = in_the_way / "below"
     line = refusal_of(program, changed(configuration_of(program, tmp_path, keys), key, str(below)), tmp_path)
     assert f"{key} {below}: not a directory" in line
+
+
+@pytest.mark.parametrize("options", [(), ("--check",)], ids=["start", "check"])
+@pytest.mark.parametrize(
+    "program, key",
+    [
+        ("edge", "origin.public_key_file"),
+        ("edge", "swarm.secret_file"),
+        ("origin", "signing_key_file"),
+        ("origin", "swarm.secret_file"),
+    ],
+)
+def test_a_key_file_that_is_missing_is_named_by_its_key(program, key, options, keys, tmp_path):
+    missing = tmp_path / "none"
+    line = refusal_of(
+        program, changed(configuration_of(program, tmp_path, keys), key, str(missing)), tmp_path, *options
+    )
+    assert line == f"starling-{program}: {key} {missing}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("viewer.tls", {"certificate": "none", "key": "none"}, "viewer.tls none, none: no such file or directory"),
+        ("cache.directory", "edge.yaml", "cache.directory {}/edge.yaml: not a directory"),
+        ("cache.directory", "edge.yaml/below", "cache.directory {}/edge.yaml/below: not a directory"),
+        ("admin.token_file", "none", "admin.token_file {}/none: No such file or directory"),
+    ],
+)
+def test_check_tries_what_an_edge_is_told_of(key, value, said, keys, tmp_path):
+    placed = str(tmp_path / value) if isinstance(value, str) else value
+    line = refusal_of("edge", changed(configuration_of("edge", tmp_path, keys), key, placed), tmp_path, "--check")
+    assert line == f"starling-edge: {said.format(tmp_path)}\n"
+
+
+def test_check_leaves_no_trace(keys, tmp_path):
+    path = tmp_path / "edge.yaml"
+    path.write_text(yaml.safe_dump(configuration_of("edge", tmp_path, keys)))
+    done = subprocess.run(
+        [sys.executable, "-m", "edge", "--config", str(path), "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "configuration ok\n", "")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.root

@@ -1,5 +1,6 @@
 """What stops an origin before it serves is one clear line and exit code 2; and the `keys` command."""
 
+import os
 import subprocess
 import sys
 
@@ -31,10 +32,10 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         ({"media": "file"}, "media {}/file: not a directory"),
         ({"state": "file"}, "state {}/file: not a directory"),
         ({"state": "file/below"}, "state {}/file/below: not a directory"),
-        ({"signing_key_file": "none"}, "signing key {}/none: No such file or directory"),
-        ({"signing_key_file": "file"}, "signing key {}/file: not a PEM private key"),
+        ({"signing_key_file": "none"}, "signing_key_file {}/none: No such file or directory"),
+        ({"signing_key_file": "file"}, "signing_key_file {}/file: not a PEM private key"),
         ({"signing_key_file": None}, "signing_key_file is required"),
-        ({"swarm": {"secret_file": "none"}}, "swarm secret none: No such file"),
+        ({"swarm": {"secret_file": "none"}}, "swarm.secret_file none: No such file"),
         ({"ingest": {"token_file": "none"}}, "ingest.token_file none: No such file"),
         ({"medai": "x"}, "unknown key 'medai' (did you mean 'media'?)"),
     ],
@@ -66,6 +67,39 @@ def test_check_says_yes_without_starting(tmp_path):
     done = command("--config", str(configure(tmp_path)), "--check")
     assert (done.returncode, done.stdout) == (0, "configuration ok\n")
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    "changed, says",
+    [
+        ({"media": "none"}, "media none: no such file or directory"),
+        ({"state": "signing.pub/below"}, "state signing.pub/below: not a directory"),
+        ({"signing_key_file": "none"}, "signing_key_file none: No such file or directory"),
+        ({"swarm": {"secret_file": "none"}}, "swarm.secret_file none: No such file or directory"),
+        ({"ingest": {"token_file": "none"}}, "ingest.token_file none: No such file or directory"),
+    ],
+)
+def test_check_says_no_where_a_start_would(tmp_path, changed, says):
+    path = configure(tmp_path, **changed)
+    before = sorted(tmp_path.iterdir())
+    done = subprocess.run(
+        [sys.executable, "-m", "origin", "--config", str(path), "--check"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"starling-origin: {says}\n")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_check_does_not_mind_an_origin_that_runs(tmp_path):
+    with running(tmp_path) as origin:
+        done = command("--config", str(configure(tmp_path)), "--check")
+        assert (done.returncode, done.stdout) == (0, "configuration ok\n")
+        assert origin.stop() == 0
 
 
 def test_version_and_help():

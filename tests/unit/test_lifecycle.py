@@ -15,7 +15,7 @@ import pytest
 
 from daemon import logs
 from daemon.addresses import Address
-from daemon.directories import usable_directory
+from daemon.directories import check_directory, usable_directory
 from daemon.errors import StartupError
 from daemon.listeners import bound_address, listen, tls_context
 
@@ -69,7 +69,11 @@ async def start(config):
             say("start cancelled")
     return Program(config)
 
-sys.exit(run_program("starling-toy", "A toy.", Config, start))
+def check(config):
+    if config.start == "refuse":
+        raise StartupError("signing_key_file /none: No such file or directory")
+
+sys.exit(run_program("starling-toy", "A toy.", Config, start, check=check))
 """
 
 pytestmark = pytest.mark.processes
@@ -178,6 +182,8 @@ def test_a_program_may_end_by_itself(toy):
 def test_check_and_help(toy):
     assert end_of(toy("--check")) == (0, "configuration ok\n", "")
     assert end_of(toy("--check", run="[")) == (0, "configuration ok\n", "")
+    refused = (2, "", "starling-toy: signing_key_file /none: No such file or directory\n")
+    assert end_of(toy("--check", start="refuse")) == refused
     code, out, _ = end_of(toy("--help"))
     assert code == 0
     assert "--config FILE" in out
@@ -242,6 +248,17 @@ def test_a_file_in_place_of_a_directory(tmp_path: Path):
     assert str(raised.value) == f"cache.directory {tmp_path}/file: not a directory"
     with pytest.raises(StartupError, match=r"^state .*/file/below: not a directory$"):
         usable_directory("state", tmp_path / "file" / "below")
+
+
+def test_a_directory_is_tried_without_being_made(tmp_path: Path):
+    check_directory("state", tmp_path / "a" / "b")
+    check_directory("state", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StartupError) as raised:
+            check_directory("state", wrong)
+        assert str(raised.value) == f"state {wrong}: not a directory"
 
 
 def test_a_directory_nobody_may_write_to():
