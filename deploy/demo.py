@@ -56,7 +56,7 @@ class Demo:
         say("making a film (ffmpeg, two renditions) ...")
         make_film(self.programs.media / "film", FILM_S)
         self.programs.start_origin()
-        say(f"origin and tracker  http://{self.programs.origin_address}/")
+        say(f"origin  and tracker, at {self.programs.origin_address}")  # no link: there is nothing at its /
         say(f"        status  {self.programs.admin_url('origin', '/')}")
         for node in EDGES:
             self.programs.start_edge(node)
@@ -246,6 +246,7 @@ def _play(demo: Demo, length: float | None) -> int:
         while True:
             demo.watch(UNTIL_STOPPED_S)
             say("Everybody watches again: the film, which the edges hold by now, and the live stream as it goes on.")
+    say(f"Everybody watches for {length:g} s from the first frame; then the demo ends with one line of JSON.")
     figures = demo.figures(demo.watch(length))
     say(json.dumps(figures))
     return 0 if not figures["errors"] else 1

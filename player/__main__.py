@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import uvloop
@@ -20,7 +21,7 @@ CLEAN, ERRORS = 0, 1  # and 2 for bad usage, which argparse sees to
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m player",
+        prog=_called(sys.argv[0]),
         description="Watch HLS streams in real time without showing them, and report start-up, stalls, latency, "
         "bitrate and where the bytes came from (Cache-Status). Several URLs are dealt round the viewers.",
         epilog="Exit status: 0, 1 if anything failed on the way (a stall is no failure), 2 for bad usage.",
@@ -43,6 +44,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"starling-player {VERSION}")
     return parser.parse_args(argv)
+
+
+def _called(argv0: str) -> str:
+    """As it was called: the installed command's name, or `python -m player`."""
+    name = Path(argv0).name
+    return name if name.startswith("starling-player") else "python -m player"
 
 
 def _url(text: str) -> str:

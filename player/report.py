@@ -1,5 +1,6 @@
 """What viewers saw and what they received: running totals, a table for people, one JSON object for programs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -10,7 +11,7 @@ from xxhash import xxh3_64_intdigest
 from player.cache_status import SOURCES
 from swarm.playback import Figures
 
-MOST_PROBLEMS = 20  # sentences kept; `errors` counts them all
+MOST_PROBLEMS = 20  # different sentences kept; `errors` counts them all
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Received:
 
     by_source: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SOURCES, 0))
     distinct_bytes: int = 0
-    problems: list[str] = field(default_factory=list)
+    _problems: Counter[str] = field(default_factory=Counter)
     _seen: set[int] = field(default_factory=set)
 
     @property
@@ -39,8 +40,13 @@ class Received:
         self.by_source[source] += size_bytes
 
     def on_problem(self, sentence: str) -> None:
-        if len(self.problems) < MOST_PROBLEMS:
-            self.problems.append(sentence)
+        if sentence in self._problems or len(self._problems) < MOST_PROBLEMS:
+            self._problems[sentence] += 1
+
+    @property
+    def problems(self) -> list[str]:
+        """Each sentence once, in the order of its first time."""
+        return [f"{text} ({times} times)" if times > 1 else text for text, times in self._problems.items()]
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class Report:
             "switches": sum(one.switches for one in figures),
             "skipped": sum(one.skipped for one in figures),
             "playing": sum(one.state.value == "playing" for one in figures),
-            "problems": list(self.received.problems),
+            "problems": self.received.problems,
             "each": [_row(viewer) for viewer in self.each],
         }
 

@@ -85,6 +85,8 @@ async def test_a_server_that_is_not_there_is_an_error_not_a_traceback(unused_tcp
     report = json.loads(out)
     assert (status, report["errors"], report["startup_s"]) == (1, 11, None)
     assert "failures in a row" in report["each"][0]["error"]
+    assert report["problems"][0].endswith("(10 times)")
+    assert len(report["problems"]) == 2  # and why the viewer gave up
     assert "Traceback" not in err
 
 
