@@ -11,8 +11,11 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 _BARE = re.compile(r"[A-Za-z0-9._:/@%+,\[\]-]+", re.ASCII)
 _FIELDS = "starling_fields"
+MOST_QUOTED = 200  # characters of what a stranger sent
 
 
 def fields(**values: object) -> dict[str, object]:
@@ -42,6 +45,17 @@ def set_up(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     root.setLevel(level)
     # One line a request is metrics' work; and a viewer who leaves mid-body is no error.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(brief_on_malformed)
+
+
+def brief_on_malformed(record: logging.LogRecord) -> bool:
+    """What is no HTTP is the sender's fault: one short line, no traceback, whatever a stranger sends how often."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.msg, record.args = "malformed request: %s", (" ".join(str(error.message).split())[:MOST_QUOTED],)
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def _value(value: object) -> str:

@@ -113,6 +113,7 @@ class Fill:
 
     def adopt(self, frames: AsyncGenerator[Frame, None], node: str, reason: Reason | None, began: float) -> None:
         """Pieces follow on a stream that was opened for the pointer; `node` is ORIGIN or an edge."""
+        is_open = self.held.metainfo.piece_count is None
         want = self.held.all_pieces & ~self.held.have
         self.viewers.on_expected(node, want)
         if node == ORIGIN:
@@ -120,7 +121,7 @@ class Fill:
             self.duty.on_expected(node, want)
             self._start(self._take_adopted_from_origin(frames, want, reason or Reason.FIRST_COPY, began))
         else:
-            self._start(self._take_adopted_from_edge(frames, node, want, began))
+            self._start(self._take_adopted_from_edge(frames, node, EVERYTHING if is_open else want, began))
 
     # --- orders
 
@@ -229,7 +230,7 @@ class Fill:
         origin = self._fills.origin_of(self.held.path.site)
         problem = OriginUnreachable(f"the origin did not send all of {self.held.path.target}")
         for _ in range(ORIGIN_ATTEMPTS):
-            left = want & ~self.held.have
+            left = want & self._missing
             if not left:
                 return
             ask = Ask(
@@ -244,12 +245,17 @@ class Fill:
                 await self._take(self.duty, origin.ask(ask), ORIGIN, left, reason, time.monotonic())
             except OriginUnreachable as error:
                 problem = error
-                if want & ~self.held.have == left:
+                if want & self._missing == left:
                     break
         self._on_origin_done(want, problem)
 
+    @property
+    def _missing(self) -> int:
+        """What has not landed yet, for either plan. What landed and was evicted since did come."""
+        return self.duty.missing | self.viewers.missing
+
     def _on_origin_done(self, want: int, problem: OriginUnreachable) -> None:
-        left = want & ~self.held.have
+        left = want & self._missing
         if left:
             if not isinstance(self.failure, VersionGone):
                 self.failure = problem
@@ -271,7 +277,7 @@ class Fill:
             self._origin_under_way &= ~want
         if self._still_open(problem):
             return
-        left = self.held.all_pieces & ~self.held.have
+        left = want & self._missing
         if left:
             await self._ask_origin(left, reason)
 
@@ -312,7 +318,7 @@ class Fill:
                             first = False
                         self._count(source, node, len(data), reason)
                         self._accept(piece, data, node, source, want)
-                        await self._fills.store.room()
+                        await self._fills.store.room(self.held, piece)
                     case PageFrame(signed):
                         check = self._fills.check_of(self.held)
                         self._fills.store.add_page(self.held, open_page(signed, check), signed)
@@ -342,7 +348,7 @@ class Fill:
     def _accept(self, piece: int, data: bytes, node: str, source: Source, want: int) -> None:
         """Verify, store, tell. The one place where bytes enter the cache."""
         held = self.held
-        if not want >> piece & 1 and source is Source.PEER and held.metainfo.piece_count is not None:
+        if not want >> piece & 1 and source is Source.PEER:
             raise RemoteError(f"piece {piece} was not asked for", Cause.UNEXPECTED)
         if held.have >> piece & 1:
             return
@@ -353,13 +359,15 @@ class Fill:
         self._fills.store.put(held, piece, data, source, node or "origin")
         self.viewers.on_held(piece)
         self.duty.on_held(piece)
+        self._origin_under_way &= ~(1 << piece)  # if it is evicted, it may be asked for again
         if held.complete:
             self._fills.on_complete(self)
 
     def _on_refused(self, plan: Plan, node: str, frame: RefusedFrame, why: Why) -> None:
         if node == ORIGIN:
             if why is Why.UNKNOWN:
-                self._fail(self.held.all_pieces, VersionGone(self.held.path.target))
+                self._fills.store.doubt(self.held.path, self.held.version)
+                self._fail(EVERYTHING, VersionGone(self.held.path.target))
             raise OriginUnreachable(f"origin refused: {why} {frame.detail}".rstrip())
         refused = frame.wanted() or plan.expected_from(node)
         self._perform(plan, plan.on_refused(node, refused, why, frame.holders))
@@ -445,7 +453,7 @@ class Fills:
         )
         if held.metainfo.piece_count is None:
             self.store.forget(held)
-        elif not held.have and not held.waiters:
+        elif not held.have and not held.complete and not held.waiters:
             self.store.drop(held)
 
     async def close(self) -> None:

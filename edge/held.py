@@ -30,6 +30,7 @@ class Waiter:
     def __init__(self, wanted: int, awaits: Awaits) -> None:
         self.wanted = wanted
         self.awaits = awaits
+        self.at = max(0, (wanted & -wanted).bit_length() - 1)  # of a viewer: the first piece it still needs
         self._ready: deque[int] = deque()
         self._news = asyncio.Event()
         self._failure: Exception | None = None
@@ -44,6 +45,10 @@ class Waiter:
         if self.wanted & want:
             self._failure = why
             self._news.set()
+
+    def oldest(self) -> int | None:
+        """The lowest piece that landed for it and was not taken yet."""
+        return min(self._ready, default=None)
 
     def has_had(self, piece: int) -> bool:
         """Whether it has landed since, even if it is gone again."""
@@ -102,6 +107,7 @@ class Held:
         self.fresh_from: dict[int, Source] = {}  # pieces that landed lately: from where; for those who waited
         self.waiters: set[Waiter] = set()
         self.filling = False  # a fill is under way
+        self.taken = asyncio.Event()  # a viewer took a piece, or left: fills that must not run ahead may go on
 
     def __repr__(self) -> str:
         count = self.metainfo.piece_count
@@ -146,6 +152,16 @@ class Held:
 
     def stop_waiting(self, waiter: Waiter) -> None:
         self.waiters.discard(waiter)
+        self.taken.set()
+
+    def passed(self) -> int:
+        """The pieces below this one have been taken by everybody who waits here."""
+        needed = [waiter.at if waiter.awaits is Awaits.PLAN else waiter.oldest() for waiter in self.waiters]
+        return min((piece for piece in needed if piece is not None), default=0)
+
+    def slowest(self) -> int | None:
+        """The first piece that some viewer still needs; None if no viewer reads."""
+        return min((waiter.at for waiter in self.waiters if waiter.awaits is Awaits.PLAN), default=None)
 
     def settle(self) -> None:
         """Some time after a fill: where pieces lately came from concerns nobody who asks from now on."""

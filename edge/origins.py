@@ -254,7 +254,7 @@ class PlainOrigin:
             size=size,
             piece_bytes=piece_bytes_for(size),
         )
-        return None if "Set-Cookie" in response.headers else self._made(path, _fields(response), bare)
+        return self._made(path, _fields(response), bare) if _is_for_all(response) else None
 
     def _made(self, path: Path, headers: tuple[tuple[str, str], ...], bare: Pointer) -> Pointer | None:
         """The pointer with the lifetime its headers state, or the profile's where they are silent."""
@@ -344,6 +344,15 @@ class _Cutter:
         self._piece += len(cut)
         self._offset += length
         return frames
+
+
+def _is_for_all(response: aiohttp.ClientResponse) -> bool:
+    """Whether one stored response may answer every viewer: no cookie in it, and chosen by nothing that viewers send.
+
+    We ask without Accept-Encoding or Origin, so what varies by those is the plain form, which all can read.
+    """
+    varies = {name.strip().lower() for field in response.headers.getall("Vary", ()) for name in field.split(",")}
+    return "Set-Cookie" not in response.headers and varies <= {"accept-encoding", "origin", ""}
 
 
 def _fields(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:

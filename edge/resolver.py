@@ -75,7 +75,7 @@ class Resolver:
         now = time.monotonic()
         if self._unshared.get(path.key, 0.0) > now:
             raise Unshared(path.target)
-        known = self._store.known(path)
+        known = self._known(path)
         if known is not None:
             age_s, life = known.age_s(now), lifetime_of(known.pointer)
             if age_s < known.pointer.ttl_s:
@@ -99,12 +99,23 @@ class Resolver:
 
     async def resolve_as_home(self, path: Path) -> Known:
         """Fresh, or as fresh as the origin's silence allows. OriginUnreachable, Unshared."""
-        known = self._store.known(path)
+        known = self._known(path)
         if known is not None and known.age_s(time.monotonic()) < known.pointer.ttl_s:
             return known
         if self._unshared.get(path.key, 0.0) > time.monotonic():
             raise Unshared(path.target)
         return (await self._patiently(path, as_home=True))[0]
+
+    def _known(self, path: Path) -> Known | None:
+        """What we know, unless it names a body of unstated length that broke off or is no longer here: that can only
+        come behind a new answer."""
+        known = self._store.known(path)
+        if known is not None and known.pointer.size is None and (version := known.pointer.version) is not None:
+            held = self._store.held(version)
+            if held is None or (held.metainfo.piece_count is None and not held.filling):
+                self._store.doubt(path, version)
+                return None
+        return known
 
     async def _patiently(self, path: Path, *, as_home: bool) -> tuple[Known, bool]:
         """What the question comes to (True); what we know already (False), if that may stand in and the answer takes

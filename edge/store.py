@@ -149,11 +149,12 @@ class Store:
             record = PointerRecord(known.signed, known.trust, wall - known.age_s(now))
             self._tell(known.pointer.version, record)
 
-    def doubt(self, path: Path) -> None:
-        """What the path meant is gone at the origin: ask again."""
-        known = self._known.pop(path.key, None)
-        if known is not None and known.pointer.version is not None:
-            self._retire(known.pointer.version)
+    def doubt(self, path: Path, version: bytes | None) -> None:
+        """What the path meant is gone at the origin, or never became whole here: ask again. Newer knowledge stands."""
+        known = self._known.get(path.key)
+        if known is not None and known.pointer.version == version:
+            del self._known[path.key]
+            self._retire(version)
 
     def _retire(self, version: bytes | None) -> None:
         held = self._versions.get(version) if version else None
@@ -242,9 +243,37 @@ class Store:
         self._keep(held, piece, data)
         held.on_landed(piece)
 
-    async def room(self) -> None:
-        """Wait while too much is still to be written: the disk sets the pace of fills, not our memory."""
+    async def room(self, held: Held, piece: int) -> None:
+        """Wait while too much is still to be written: the disk sets the pace of fills, not our memory. Where memory is
+        all there is, the slowest viewer does, or what it needs would be evicted before it came to it."""
         await self._room.wait()
+        while self._runs_ahead(held, piece):
+            held.taken.clear()
+            await held.taken.wait()
+
+    def _is_too_large(self, held: Held) -> bool:
+        """Whether it only streams through: memory is all there is for it, and it takes more than half."""
+        if self._disk is not None and not self.disk_trouble and self._worth_disk(held):
+            return False
+        size = held.metainfo.size
+        if size is None:
+            size = pieces.count(held.in_memory) * held.metainfo.piece_bytes
+        return size > self._memory_sieve.capacity_bytes // 2
+
+    def _runs_ahead(self, held: Held, piece: int) -> bool:
+        slowest = held.slowest()
+        window = max(2, self._memory_sieve.capacity_bytes // 4 // held.metainfo.piece_bytes)
+        return slowest is not None and piece >= slowest + window and self._is_too_large(held)
+
+    def on_taken(self, held: Held) -> None:
+        """A viewer went on to its next piece. Of what only streams through, what all have taken makes room."""
+        held.taken.set()
+        behind = held.in_memory & pieces.of_span(0, held.passed())
+        if behind and self._is_too_large(held):
+            for piece in pieces.each(behind):
+                if (held.version, piece) in self._memory:
+                    self._memory_sieve.remove((held.version, piece))
+                    self._evict(held.version, piece)
 
     def _keep(self, held: Held, piece: int, data: bytes) -> None:
         """Into the memory tier, making room."""

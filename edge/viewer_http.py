@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 
+import aiohttp
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
@@ -114,7 +115,7 @@ class ViewerHttp:
             try:
                 return await self._deliver(request, resolved, before, began)
             except VersionGone:
-                self._store.doubt(path)
+                self._store.doubt(path, resolved.known.pointer.version)
                 if attempt + 1 == RESOLVE_AGAIN:
                     raise
         raise AssertionError("unreachable")
@@ -173,7 +174,10 @@ class ViewerHttp:
         parts = self._parts(delivery)
         first, source = await _first_of(parts)
         status, headers = self._head_of(delivery, source)
-        self._metrics.viewer_ttfb.observe(time.perf_counter() - began)
+        took_s = time.perf_counter() - began
+        self._metrics.viewer_ttfb.observe(took_s)
+        if request.headers.get("Starling-Trace") == "1":
+            headers["Server-Timing"] = f"edge;desc={delivery.outcome};dur={took_s * 1000:.1f}"
         delivery.begun = True
         return await self._stream(request, delivery, status, headers, first, source, parts)
 
@@ -217,6 +221,8 @@ class ViewerHttp:
             # Too late for a status: a body short of its Content-Length is how HTTP/1.1 says so (RFC 9112 section 8).
             log.warning("%s broke off: %s", held.path.target, error)
             delivery.outcome = Outcome.FAILED
+            if isinstance(error, VersionGone):  # or all who come while its pointer lives would be cut at this place
+                self._store.doubt(held.path, held.version)
             _cut(request)
         except (ConnectionError, TimeoutError):
             _cut(request)  # the viewer went away, or takes nothing any more; the fill goes on without it
@@ -242,6 +248,8 @@ class ViewerHttp:
             except KeyError:
                 await delivery.waiter.changed()
                 continue
+            delivery.waiter.at = piece
+            self._store.on_taken(held)
             data, source = await self._piece(delivery, piece)
             offset, _ = meta.span(piece)
             cut = data[at - offset : None if last is None else last - offset]
@@ -324,7 +332,7 @@ class ViewerHttp:
         self._metrics.viewer_requests[Outcome.FAILED] += 1
         return web.Response(
             status=status,
-            text=f"{status.value} {status.phrase}: {error}\n",
+            text=f"{status.value} {status.phrase}: {_told(error)}\n",
             headers={"Cache-Status": f"{self._node}; fwd=miss", "Cache-Control": "no-store"},
         )
 
@@ -347,14 +355,21 @@ class ViewerHttp:
             if answer.content_length is not None:
                 kept["Content-Length"] = str(answer.content_length)
             response = web.StreamResponse(status=answer.status, headers=kept)
-            await response.prepare(request)
-            self._metrics.viewer_requests[Outcome.PASSED] += 1
-            async for chunk in answer.content.iter_any():
-                self._metrics.origin_bytes[Reason.NOT_CACHEABLE] += len(chunk)
-                self._metrics.fetched_bytes[Source.ORIGIN] += len(chunk)
-                await response.write(chunk)
-                self._metrics.viewer_bytes[Source.ORIGIN] += len(chunk)
-            await response.write_eof()
+            outcome = Outcome.PASSED
+            try:
+                await response.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    self._metrics.origin_bytes[Reason.NOT_CACHEABLE] += len(chunk)
+                    self._metrics.fetched_bytes[Source.ORIGIN] += len(chunk)
+                    await response.write(chunk)
+                    self._metrics.viewer_bytes[Source.ORIGIN] += len(chunk)
+                await response.write_eof()
+            except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+                log.warning("%s broke off while it was passed on: %s", path.target, error)
+                outcome = Outcome.FAILED
+                _cut(request)
+            finally:
+                self._metrics.viewer_requests[outcome] += 1
             return response
 
 
@@ -372,6 +387,15 @@ def _evaluate(request: web.Request, pointer: Pointer, size: int | None) -> Answe
         return Full()
     etag, modified = pointer.header("etag"), pointer.header("last-modified")
     return evaluate(request.method, request.headers.items(), etag, modified, size)
+
+
+def _told(error: Exception) -> str:
+    """Why, for viewers: the log has the addresses."""
+    if isinstance(error, VersionGone):
+        return "it changed at the origin, twice while it was asked for"
+    if isinstance(error, OriginUnreachable) and error.timed_out:
+        return "the origin did not answer in time"
+    return "the origin cannot be reached, or its answer broke off, and no other edge has it"
 
 
 def _cut(request: web.Request) -> None:

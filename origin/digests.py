@@ -6,6 +6,7 @@ what is believed; the rest is hashed anew. No signature is kept here, so a new s
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -61,7 +62,10 @@ class Digests:
         key = (file.identity, number)
         task = self._under_way.get(key)
         if task is None:
+            keeping = contextlib.ExitStack()  # the file, for all steps: its opener may leave and close it meanwhile
+            keeping.enter_context(file.hold())
             task = self._under_way[key] = asyncio.create_task(self._make(file, number))
+            task.add_done_callback(lambda _: keeping.close())
             task.add_done_callback(lambda done: self._on_done(key, done))
         return await asyncio.shield(task)  # others may wait for it when we no longer do
 

@@ -1,11 +1,12 @@
 """Files below a directory, opened safely and read in threads: the event loop never waits for a disk."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -79,9 +80,9 @@ class OpenFile:
     def submit(
         self, pool: Executor, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> "asyncio.Future[_T]":
-        """Work on this file in a thread; the file stays open until it is done or cancelled."""
-        with self._lock:
-            self._users += 1
+        """Work on this file in a thread; the file stays open until it is done or cancelled. OSError if it is closed:
+        whoever works in several steps takes `hold` for all of them."""
+        self._take()
         job = pool.submit(work, *args, **kwargs)
         job.add_done_callback(lambda _: self._release())
         return asyncio.wrap_future(job)
@@ -94,6 +95,22 @@ class OpenFile:
         if len(data) != length or (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise FileChanged("the file changed while it was read")
         return data
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keeps the file open though its opener closes it meanwhile. OSError if it is closed already."""
+        self._take()
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _take(self) -> None:
+        """One more user. The number of a closed descriptor may be somebody else's by now: never revive it."""
+        with self._lock:
+            if self._users == 0:
+                raise OSError(errno.EBADF, "the file is closed")
+            self._users += 1
 
     def _release(self) -> None:
         with self._lock:

@@ -346,14 +346,14 @@ async def test_fills_wait_while_too_much_is_to_be_written_and_go_on_when_it_is_d
     one = await opened()
     held = one.hold(1)
     one.put(held, 0, 1)
-    await one.store.room()
+    await one.store.room(held, 1)
     one.put(held, 2)
-    waiting = asyncio.ensure_future(one.store.room())
+    waiting = asyncio.ensure_future(one.store.room(held, 2))
     one.store.drop(held)
     await waiting
     held = one.hold(2)
     one.put(held, 0, 1, 2)
-    await one.store.room()
+    await one.store.room(held, 2)
     assert one.store.pending_bytes <= 2 * PIECE
 
 
