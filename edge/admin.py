@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path as FilePath
@@ -19,6 +20,8 @@ from swarm import pieces
 from swarm.ladder import pointer_rungs
 from swarm.names import BadPath, normalise
 from swarm.placement import home_of
+
+log = logging.getLogger(__name__)
 
 PIECES_EXPLAINED = 4096
 
@@ -73,16 +76,10 @@ class Admin:
         return web.Response(status=503 if missing else 200, text="\n".join(lines) + "\n")
 
     async def handle_drain(self, request: web.Request) -> web.Response:
-        if not self._may_post(request):
+        if not may_post(request.remote, request.headers.get("Authorization", ""), self._token_file):
             return web.Response(status=403, text="POST needs the bearer token of admin.token_file, or loopback\n")
         self._drain()
         return web.Response(status=202, text="draining\n")
-
-    def _may_post(self, request: web.Request) -> bool:
-        if self._token_file is None:
-            return request.remote in ("127.0.0.1", "::1")
-        expected = f"Bearer {self._token_file.read_text().strip()}"
-        return hmac.compare_digest(request.headers.get("Authorization", "").encode(), expected.encode())
 
     # --- status
 
@@ -195,3 +192,17 @@ class Admin:
             "known_holders": {node: pieces.count(bitmap) for node, bitmap in held.providers.items()},
             "fill": repr(fill) if (fill := self._fills.under_way(held)) else None,
         }
+
+
+def may_post(remote: str | None, authorization: str, token_file: FilePath | None) -> bool:
+    """Loopback may; others with the bearer token of `admin.token_file`. A file that is gone or empty admits nobody."""
+    if remote in ("127.0.0.1", "::1"):
+        return True
+    if token_file is None:
+        return False
+    try:
+        token = token_file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        log.error("admin.token_file %s cannot be read: %s", token_file, error)
+        return False
+    return bool(token) and hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode())
