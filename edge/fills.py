@@ -16,8 +16,9 @@ from edge.held import EVERYTHING, Awaits, Held
 from edge.live import LiveStreams
 from edge.metrics import EdgeMetrics
 from edge.origins import Origin
+from edge.pointers import Known
 from edge.roster import Roster
-from edge.store import Known, Store
+from edge.store import Store
 from swarm import pieces
 from swarm.accounting import Cause, Reason, Source
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
@@ -366,7 +367,7 @@ class Fill:
     def _on_refused(self, plan: Plan, node: str, frame: RefusedFrame, why: Why) -> None:
         if node == ORIGIN:
             if why is Why.UNKNOWN:
-                self._fills.store.doubt(self.held.path, self.held.version)
+                self._fills.store.pointers.doubt(self.held.path, self.held.version)
                 self._fail(EVERYTHING, VersionGone(self.held.path.target))
             raise OriginUnreachable(f"origin refused: {why} {frame.detail}".rstrip())
         refused = frame.wanted() or plan.expected_from(node)

@@ -84,7 +84,7 @@ class Pages:
             path = normalise(site or "", request.query.get("path", ""), self._ignore_query)
         except BadPath as error:
             return web.Response(status=400, text=f"{error}\n")
-        known = self._store.known(path)
+        known = self._store.pointers.known(path)
         held = self._store.held(known.pointer.version) if known and known.pointer.version else None
         if held is None:
             return _json({"error": f"{path.target} is not in this edge's cache"}, status=404)

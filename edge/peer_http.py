@@ -15,9 +15,10 @@ from daemon.peer_auth import HELLO_PATH, Gatekeeper
 from edge.fills import Fills, VersionGone
 from edge.held import EVERYTHING, Awaits, Held, Waiter
 from edge.metrics import EdgeMetrics
+from edge.pointers import Known
 from edge.resolver import Resolver, Unshared
 from edge.roster import Roster
-from edge.store import Known, Store
+from edge.store import Store
 from swarm import pieces
 from swarm.accounting import Role
 from swarm.errors import OriginUnreachable, RemoteError
@@ -113,7 +114,7 @@ class PeerHttp:
     async def _pointer(self, stream: FrameStream, path: Path, ask: Ask) -> Known | None:
         """What the path means, or None after a refusal was sent."""
         if ask.role is Role.HOLDER:
-            known = self._store.known(path)
+            known = self._store.pointers.known(path)
             if known is None:
                 await stream.send(RefusedFrame(Why.NOT_HELD))
             return known
@@ -185,7 +186,7 @@ class PeerHttp:
         waiter = held.wait_for(mine | fetch, Awaits.ORIGIN if ask.role is Role.HOLDER else Awaits.DUTY)
         try:
             if fetch and ask.role is not Role.HOLDER:
-                known = self._store.known(path)
+                known = self._store.pointers.known(path)
                 assert known is not None
                 self._fills.join(held, known).want_as_home(fetch, ask.lost)
             await self._refuse(stream, held, ask, want & ~mine & ~fetch, asker)
@@ -198,7 +199,7 @@ class PeerHttp:
         """The version asked for; the asker's pointer makes it known to a home that never heard of it."""
         assert ask.version is not None
         held = self._store.held(ask.version)
-        known = self._store.known(path)
+        known = self._store.pointers.known(path)
         if ask.pointer is not None and (held is None or known is None):
             try:
                 known = self._resolver.learn(path, ask.pointer)
@@ -214,7 +215,7 @@ class PeerHttp:
             fill = self._fills.under_way(held)
             return missing & fill.from_origin if fill else 0
         homes = self._roster.homes(held.path, held.metainfo.size, held.trust)
-        known = self._store.known(held.path)
+        known = self._store.pointers.known(held.path)
         if known is None or known.pointer.version != held.version:
             return 0
         me, ranked = self._roster.me, self._roster.ranked(held.path)

@@ -12,8 +12,9 @@ from edge.disk import PointerRecord
 from edge.fills import Fills
 from edge.metrics import EdgeMetrics
 from edge.origins import Origin
+from edge.pointers import Known
 from edge.roster import Roster
-from edge.store import Known, Store
+from edge.store import Store
 from swarm.accounting import Cause, Reason, Role, Source
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
 from swarm.freshness import Lifetime, hls_default, lifetime
@@ -90,7 +91,7 @@ class Resolver:
             is_news = found is not known or found.made_at != before
             return Resolved(found, asked=True, first=first) if is_answer and is_news else Resolved(found, stale=True)
         except OriginUnreachable:
-            known = self._store.known(path)
+            known = self._store.pointers.known(path)
             if known is None or not may_stand_in(known, time.monotonic()):
                 raise
             return Resolved(known, stale=True)
@@ -109,11 +110,11 @@ class Resolver:
     def _known(self, path: Path) -> Known | None:
         """What we know, unless it names a body of unstated length that broke off or is no longer here: that can only
         come behind a new answer."""
-        known = self._store.known(path)
+        known = self._store.pointers.known(path)
         if known is not None and known.pointer.size is None and (version := known.pointer.version) is not None:
             held = self._store.held(version)
             if held is None or (held.metainfo.piece_count is None and not held.filling):
-                self._store.doubt(path, version)
+                self._store.pointers.doubt(path, version)
                 return None
         return known
 
@@ -122,7 +123,7 @@ class Resolver:
         long. The question goes on, but an origin that swallows packets must not hold viewers for as long as it is
         hoped for."""
         asking = self._start(path, as_home=as_home)
-        known = self._store.known(path)
+        known = self._store.pointers.known(path)
         if known is None or not may_stand_in(known, time.monotonic()):
             return await asyncio.shield(asking), True
         done, _ = await asyncio.wait((asking,), timeout=PATIENCE_S)
@@ -135,7 +136,7 @@ class Resolver:
     def restore(self, path: Path, record: PointerRecord) -> None:
         """A pointer read back from disk, its age counted by the wall clock while we were away."""
         origin = self._origins.get(path.site)
-        if origin is None or self._store.known(path) is not None:
+        if origin is None or self._store.pointers.known(path) is not None:
             return
         age_ms = max(0, round((time.time() - record.made_at) * 1000))
         try:
@@ -200,7 +201,7 @@ class Resolver:
         if peer is None:
             raise Unreachable(f"{node} is not in the view")
         origin = self._origins[path.site]
-        known = self._store.known(path)
+        known = self._store.pointers.known(path)
         ask = Ask(
             site=path.site,
             path=path.target,
@@ -217,7 +218,7 @@ class Resolver:
         try:
             return await self._ask_origin(path)
         except OriginUnreachable as error:
-            known = self._store.known(path)
+            known = self._store.pointers.known(path)
             if known is not None and may_stand_in(known, time.monotonic()):
                 return known
             found = await self._ask_holders(path)
@@ -236,7 +237,7 @@ class Resolver:
 
     async def _ask_origin(self, path: Path) -> Known:
         origin = self._origins[path.site]
-        known = self._store.known(path)
+        known = self._store.pointers.known(path)
         reason = self._reason(path, known)
         ask = Ask(
             site=path.site,
@@ -338,7 +339,7 @@ class Resolver:
             raise RemoteError(f"pointer of {pointer.path} for {path.target}", Cause.UNEXPECTED)
         now = time.monotonic()
         known = Known(path, pointer, frame.signed, frame.trust, now - self._age_s(pointer, frame.age_ms))
-        standing = self._store.known(path)
+        standing = self._store.pointers.known(path)
         if standing is not None and standing.pointer.sequence >= pointer.sequence:
             if standing.pointer.sequence == pointer.sequence and known.made_at > standing.made_at:
                 standing.made_at = known.made_at
@@ -353,7 +354,7 @@ class Resolver:
 
     def _confirm(self, path: Path, age_ms: int) -> Known:
         """The pointer we have is the current one; its age is what the sender says."""
-        known = self._store.known(path)
+        known = self._store.pointers.known(path)
         if known is None:
             raise RemoteError("unchanged, but from what?", Cause.UNEXPECTED)
         known.made_at = max(known.made_at, time.monotonic() - self._age_s(known.pointer, age_ms))

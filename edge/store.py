@@ -19,6 +19,7 @@ from edge.disk import FORMAT as DISK_FORMAT
 from edge.disk import Disk, Logged, PageRecord, PieceRecord, PointerRecord, Record, VersionRecord
 from edge.held import Held
 from edge.metrics import EdgeMetrics
+from edge.pointers import Known, Pointers
 from swarm import pieces
 from swarm.accounting import DiskOperation, Source, Tier
 from swarm.eviction import Sieve
@@ -27,26 +28,11 @@ from swarm.names import Path
 
 log = logging.getLogger(__name__)
 
-MOST_POINTERS = 200_000
 MOST_PENDING_BYTES = 64 << 20  # written behind; fills wait beyond it
 LEAST_DISK_TTL_S = 10.0  # what is replaced sooner (live playlists) is not worth a write
 DISK_PAUSE_S = 10.0  # after an error the disk is left alone so long
 BATCH_BYTES = 8 << 20
 READERS = 4
-
-
-@dataclass
-class Known:
-    """What this edge knows a path to mean. `made_at` is on this process's monotonic clock."""
-
-    path: Path
-    pointer: Pointer
-    signed: Signed
-    trust: str
-    made_at: float
-
-    def age_s(self, now: float) -> float:
-        return max(0.0, now - self.made_at)
 
 
 @dataclass
@@ -64,7 +50,7 @@ class Store:
         self._metrics = metrics
         self._disk = Disk(directory) if directory and disk_bytes else None
         self._versions: dict[bytes, Held] = {}
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self.pointers = Pointers(self._retire)
         self._memory: dict[tuple[bytes, int], bytes] = {}
         self._memory_sieve: Sieve[tuple[bytes, int]] = Sieve(memory_bytes)
         self._disk_sieve: Sieve[bytes] = Sieve(disk_bytes)
@@ -89,7 +75,7 @@ class Store:
         metrics.cache_limit_bytes.read = lambda: {Tier.MEMORY: memory_bytes, Tier.DISK: disk_bytes}
 
     def __repr__(self) -> str:
-        return f"<Store {len(self._versions)} versions, {len(self._known)} pointers>"
+        return f"<Store {len(self._versions)} versions, {len(self.pointers)} pointers>"
 
     async def open(
         self, adopt: Callable[[Logged], Held | None], remember: Callable[[Path, PointerRecord], None]
@@ -130,34 +116,16 @@ class Store:
 
     # --- pointers
 
-    def known(self, path: Path) -> Known | None:
-        known = self._known.get(path.key)
-        if known is not None:
-            self._known.move_to_end(path.key)
-        return known
-
     def learn(self, known: Known, wall: float, now: float) -> None:
-        """A newer (or the same, confirmed) pointer stands. The version it replaces is dropped."""
-        old = self._known.get(known.path.key)
-        self._known[known.path.key] = known
-        self._known.move_to_end(known.path.key)
-        if len(self._known) > MOST_POINTERS:
-            self._known.popitem(last=False)
-        if old is not None and old.pointer.version not in (None, known.pointer.version):
-            self._retire(old.pointer.version)
+        """A newer (or the same, confirmed) pointer stands, and is noted beside its version on disk."""
+        self.pointers.learn(known)
         if known.pointer.version is not None and known.pointer.ttl_s >= LEAST_DISK_TTL_S:
             record = PointerRecord(known.signed, known.trust, wall - known.age_s(now))
             self._tell(known.pointer.version, record)
 
-    def doubt(self, path: Path, version: bytes | None) -> None:
-        """What the path meant is gone at the origin, or never became whole here: ask again. Newer knowledge stands."""
-        known = self._known.get(path.key)
-        if known is not None and known.pointer.version == version:
-            del self._known[path.key]
-            self._retire(version)
-
-    def _retire(self, version: bytes | None) -> None:
-        held = self._versions.get(version) if version else None
+    def _retire(self, version: bytes) -> None:
+        """No path means it any more."""
+        held = self._versions.get(version)
         if held is not None and not held.waiters and not held.filling:
             self.drop(held)
 
@@ -205,9 +173,7 @@ class Store:
 
     def forget(self, held: Held) -> None:
         """Drop a version, and what its path meant with it: it never became whole."""
-        known = self._known.get(held.path.key)
-        if known is not None and known.pointer.version == held.version:
-            del self._known[held.path.key]
+        self.pointers.forget(held.path, held.version)
         self.drop(held)
 
     def add_page(self, held: Held, page: Page, signed: Signed) -> None:
@@ -216,8 +182,8 @@ class Store:
             self._tell(held.version, PageRecord(signed))
 
     def _worth_disk(self, held: Held) -> bool:
-        known = self._known.get(held.path.key)
-        return known is None or known.pointer.version != held.version or known.pointer.ttl_s >= LEAST_DISK_TTL_S
+        known = self.pointers.naming(held.path, held.version)
+        return known is None or known.pointer.ttl_s >= LEAST_DISK_TTL_S
 
     # --- pieces
 
@@ -394,8 +360,8 @@ class Store:
         )  # fmt: skip
         records: list[Record] = [head]
         records += [PageRecord(signed) for _, signed in meta.pages()]
-        known = self._known.get(path.key)
-        if known is not None and known.pointer.version == held.version:
+        known = self.pointers.naming(path, held.version)
+        if known is not None:
             made_at = time.time() - known.age_s(time.monotonic())
             records.append(PointerRecord(known.signed, known.trust, made_at))
         return records

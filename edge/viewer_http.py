@@ -14,8 +14,9 @@ from edge.fills import Fills, VersionGone
 from edge.held import EVERYTHING, Held
 from edge.metrics import EdgeMetrics
 from edge.origins import HOP_BY_HOP, Origin, PlainOrigin
+from edge.pointers import Known
 from edge.resolver import Resolved, Resolver, Unshared
-from edge.store import Known, Store
+from edge.store import Store
 from swarm import pieces
 from swarm.accounting import Outcome, Reason, Source
 from swarm.errors import OriginUnreachable
@@ -108,14 +109,14 @@ class ViewerHttp:
 
     async def _answer(self, request: web.Request, path: Path, began: float) -> web.StreamResponse:
         for attempt in range(RESOLVE_AGAIN):
-            before = self._store.known(path)
+            before = self._store.pointers.known(path)
             resolved = await self._resolver.resolve(path)
             if resolved.known.pointer.version is None:
                 return self._bodiless(resolved)
             try:
                 return await self._deliver(request, resolved, before, began)
             except VersionGone:
-                self._store.doubt(path, resolved.known.pointer.version)
+                self._store.pointers.doubt(path, resolved.known.pointer.version)
                 if attempt + 1 == RESOLVE_AGAIN:
                     raise
         raise AssertionError("unreachable")
@@ -222,7 +223,7 @@ class ViewerHttp:
             log.warning("%s broke off: %s", held.path.target, error)
             delivery.outcome = Outcome.FAILED
             if isinstance(error, VersionGone):  # or all who come while its pointer lives would be cut at this place
-                self._store.doubt(held.path, held.version)
+                self._store.pointers.doubt(held.path, held.version)
             _cut(request)
         except (ConnectionError, TimeoutError):
             _cut(request)  # the viewer went away, or takes nothing any more; the fill goes on without it

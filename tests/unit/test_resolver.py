@@ -16,9 +16,10 @@ from edge.fills import Fills, VersionGone
 from edge.held import Awaits
 from edge.metrics import EdgeMetrics
 from edge.origins import SignedOrigin
+from edge.pointers import Known
 from edge.resolver import CLOCK_SLACK_S, Resolver, Unshared
 from edge.roster import Roster
-from edge.store import Known, Store
+from edge.store import Store
 from swarm.accounting import Cause, OriginFault, Reason, Role, Source
 from swarm.errors import OriginUnreachable, RemoteError
 from swarm.members import ANNOUNCEMENT_CONTEXT, Announcement, Member, State
@@ -303,7 +304,7 @@ async def test_a_pointer_of_the_wrong_trust_hand_or_path_is_refused(make_edge, f
     with pytest.raises(RemoteError) as caught:
         edge.resolver.learn(PATH, frame)
     assert caught.value.cause is cause
-    assert edge.store.known(PATH) is None
+    assert edge.store.pointers.known(PATH) is None
     edge.origin.answer = lambda ask: [frame]
     with pytest.raises(OriginUnreachable, match="does not hold together"):
         await edge.resolver.resolve(PATH)

@@ -13,7 +13,8 @@ import pytest
 from edge.disk import Logged, PieceRecord, PointerRecord, VersionRecord
 from edge.held import Held
 from edge.metrics import EdgeMetrics
-from edge.store import Known, Store, restored
+from edge.pointers import Known
+from edge.store import Store, restored
 from swarm.accounting import DiskOperation, Source, Tier
 from swarm.metainfo import Page, Pointer, Signed, encode
 from swarm.names import Path
