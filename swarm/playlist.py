@@ -23,6 +23,8 @@ _ATTRIBUTE = re.compile(r'\s*([A-Z0-9-]+)\s*=\s*(?:"([^"]*)"|([^",]*))\s*(?:,|$)
 _INTEGER = re.compile(r"[0-9]{1,20}")  # decimal-integer, RFC 8216 section 4.2
 _FLOAT = re.compile(r"[0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20}")
 _BYTERANGE = re.compile(r"([0-9]{1,20})(?:@([0-9]{1,20}))?")
+_SLOT = "\0"
+_ODD = re.compile(r"[\x00-\x1f\\]")
 _VARIABLE = re.compile(r"\{\$([A-Za-z0-9_-]+)\}")
 
 _URI_ATTRIBUTES = frozenset({"URI", "SERVER-URI", "X-ASSET-URI", "X-ASSET-LIST"})
@@ -524,6 +526,40 @@ def rewrite(text: str, base_url: str, origin_url: str) -> str:
         return _relative(uri, _substitute(uri, variables), base_url, origin_url)
 
     return "".join(_rewrite_line(line, new) + line.end for line in tokenize(text))
+
+
+def query_slots(text: str, name: str) -> tuple[str, ...]:
+    """The playlist cut where a parameter `name` can be added to each URI that leads back to the playlist's server.
+
+    `"name=value".join(slots)` is the playlist with it in the relative URIs of all tags. URIs with a scheme or a host
+    stay as they are, for what is added may be meant for this server alone; so do those that have the parameter.
+
+    Raises:
+        RemoteError: not a playlist, or one with a NUL in it.
+    """
+    variables = _variables(_lines_of_playlist(text))
+    if _SLOT in text:
+        raise RemoteError("NUL in a playlist")
+
+    def new(uri: str) -> str:
+        before, mark, fragment = uri.partition("#")
+        query = before.partition("?")[2]
+        has_it = any(parameter.startswith(f"{name}=") for parameter in query.split("&"))
+        if has_it or not _is_relative(_substitute(uri, variables)):
+            return uri
+        return before + ("&" if "?" in before else "?") + _SLOT + mark + fragment
+
+    return tuple("".join(_rewrite_line(line, new) + line.end for line in tokenize(text)).split(_SLOT))
+
+
+def _is_relative(uri: str) -> bool:
+    """Whether it leads back to the server that the playlist came from. A variable nobody defined may lead anywhere, and
+    so may what browsers read otherwise than the RFC does: they drop tabs and take a backslash for a slash."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return False
+    return not (parts.scheme or parts.netloc or uri.startswith("{$") or _ODD.search(uri))
 
 
 def _rewrite_line(line: Line, new: Callable[[str], str]) -> str:

@@ -24,6 +24,7 @@ from swarm.playlist import (
     lifetime_s,
     named_uris,
     parse,
+    query_slots,
     rewrite,
     tokenize,
 )
@@ -288,3 +289,89 @@ def test_a_rewritten_uri_still_means_the_same(base, target):
 def test_a_playlist_of_other_uris_is_untouched(tail):
     text = "#EXTM3U\n" + tail.replace("origin", "")
     assert rewrite(text, BASE, ORIGIN) == text
+
+
+# ---- a parameter for every URI ----
+
+
+TOKENLESS = """#EXTM3U
+#EXT-X-TARGETDURATION:4
+#EXT-X-DEFINE:NAME="cdn",VALUE="https://elsewhere/"
+#EXT-X-DEFINE:NAME="dir",VALUE="sub"
+#EXT-X-CONTENT-STEERING:SERVER-URI="/steer?video=1"
+#EXT-X-KEY:METHOD=AES-128,URI="key.bin#f",IV=0x01
+#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://key"
+#EXT-X-MAP:URI="init.mp4",BYTERANGE="10@0"
+#EXTINF:4,
+seg1.m4s?a=b
+#EXTINF:4,
+{$dir}/seg2.m4s
+#EXTINF:4,
+{$cdn}seg3.m4s
+#EXTINF:4,
+{$unknown}seg4.m4s
+#EXTINF:4,
+//elsewhere/seg5.m4s
+#EXTINF:4,
+../seg6.m4s?t=old
+#EXT-X-PART:DURATION=1,URI="seg7.0.m4s"
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="seg7.1.m4s"
+#EXT-X-RENDITION-REPORT:URI="../low/live.m3u8",LAST-MSN=7
+#EXT-X-DATERANGE:ID="ad",X-ASSET-URI="ad.m3u8",X-OTHER="not.a.uri"
+"""
+TOKENISED = """#EXTM3U
+#EXT-X-TARGETDURATION:4
+#EXT-X-DEFINE:NAME="cdn",VALUE="https://elsewhere/"
+#EXT-X-DEFINE:NAME="dir",VALUE="sub"
+#EXT-X-CONTENT-STEERING:SERVER-URI="/steer?video=1&t=1"
+#EXT-X-KEY:METHOD=AES-128,URI="key.bin?t=1#f",IV=0x01
+#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://key"
+#EXT-X-MAP:URI="init.mp4?t=1",BYTERANGE="10@0"
+#EXTINF:4,
+seg1.m4s?a=b&t=1
+#EXTINF:4,
+{$dir}/seg2.m4s?t=1
+#EXTINF:4,
+{$cdn}seg3.m4s
+#EXTINF:4,
+{$unknown}seg4.m4s
+#EXTINF:4,
+//elsewhere/seg5.m4s
+#EXTINF:4,
+../seg6.m4s?t=old
+#EXT-X-PART:DURATION=1,URI="seg7.0.m4s?t=1"
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="seg7.1.m4s?t=1"
+#EXT-X-RENDITION-REPORT:URI="../low/live.m3u8?t=1",LAST-MSN=7
+#EXT-X-DATERANGE:ID="ad",X-ASSET-URI="ad.m3u8?t=1",X-OTHER="not.a.uri"
+"""
+
+
+def test_a_parameter_goes_into_every_uri_that_leads_back_and_into_no_other():
+    assert "t=1".join(query_slots(TOKENLESS, "t")) == TOKENISED
+
+
+def test_and_into_the_tags_of_a_multivariant_playlist():
+    text = (
+        '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="de",URI="de.m3u8"\n'
+        '#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI="i.m3u8"\n#EXT-X-SESSION-KEY:METHOD=AES-128,URI="k"\n'
+        '#EXT-X-SESSION-DATA:DATA-ID="x",URI="x.json"\n#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO="a"\nv.m3u8'
+    )
+    assert "t=1".join(query_slots(text, "t")) == (
+        '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="de",URI="de.m3u8?t=1"\n'
+        '#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI="i.m3u8?t=1"\n#EXT-X-SESSION-KEY:METHOD=AES-128,URI="k?t=1"\n'
+        '#EXT-X-SESSION-DATA:DATA-ID="x",URI="x.json?t=1"\n#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO="a"\nv.m3u8?t=1'
+    )
+
+
+@pytest.mark.parametrize(
+    "uri", ["/\t/evil/x", "\\\\evil/x", "/\\evil/x", "http:x", " //evil/x", "//[evil/x", "data:,x"]
+)
+def test_what_browsers_might_take_elsewhere_gets_no_parameter(uri: str):
+    text = f'#EXTM3U\n#EXT-X-MAP:URI="{uri}"\n'
+    assert query_slots(text, "t") == (text,)
+
+
+@pytest.mark.parametrize("text", ["", "hello", "#EXTM3U\na\0b.ts"])
+def test_what_is_no_playlist_has_no_slots(text: str):
+    with pytest.raises(RemoteError):
+        query_slots(text, "t")
