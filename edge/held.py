@@ -107,6 +107,7 @@ class Held:
         self.fresh_from: dict[int, Source] = {}  # pieces that landed lately: from where; for those who waited
         self.waiters: set[Waiter] = set()
         self.filling = False  # a fill is under way
+        self.ready: tuple[bytes, ...] | None = None  # its pieces in order, while all are in memory: for the hit path
         self.taken = asyncio.Event()  # a viewer took a piece, or left: fills that must not run ahead may go on
 
     def __repr__(self) -> str:

@@ -158,6 +158,7 @@ class Store:
         if held.version in self._disk_sieve:
             self._disk_sieve.remove(held.version)
         held.in_memory = held.on_disk = 0
+        held.ready = None
         self._remove_files(held.version)
 
     def _remove_files(self, version: bytes) -> None:
@@ -252,6 +253,8 @@ class Store:
         data = self._memory.pop((version, piece), b"")
         self._metrics.evicted_bytes[Tier.MEMORY] += len(data)
         held = self._versions.get(version)
+        if held is not None:
+            held.ready = None
         if held is not None and self._unwritten(held, piece) is None:
             held.in_memory &= ~(1 << piece)
             self._let_go_if_empty(held)
@@ -271,6 +274,23 @@ class Store:
             self._memory_sieve.touch((held.version, piece))
             return data
         return self._unwritten(held, piece)
+
+    def make_ready(self, held: Held) -> bool:
+        """Line up its pieces for the hit path, if all are in memory; marked as used. See `Held.ready`."""
+        if not held.complete or held.all_pieces & ~held.in_memory:
+            return False
+        found = [self._memory.get((held.version, piece)) for piece in range(held.metainfo.known_pieces)]
+        held.ready = body = tuple(data for data in found if data is not None)
+        if len(body) < len(found):  # some are only waiting to be written, and will be gone after that
+            held.ready = None
+        else:
+            self.touch(held)
+        return held.ready is not None
+
+    def touch(self, held: Held) -> None:
+        """A version of which every piece is in memory was served."""
+        for piece in range(held.metainfo.known_pieces):
+            self._memory_sieve.touch((held.version, piece))
 
     async def load(self, held: Held, wanted: list[int]) -> dict[int, bytes]:
         """Read pieces back from disk. Rot is found here: such a piece is no longer held, and missing in the answer."""

@@ -298,6 +298,29 @@ async def test_memory_keeps_within_its_limit_piece_by_piece(opened):
     assert held.in_memory == 0b1110
 
 
+async def test_a_version_is_ready_for_the_hit_path_only_while_every_piece_is_in_memory(opened):
+    one = await opened(memory_pieces=5)
+    held, other = one.hold(1), one.hold(2)
+    one.put(held, 0, 1, 2)
+    assert not one.store.make_ready(held)
+    one.put(held, 3)
+    assert one.store.make_ready(held)
+    assert b"".join(held.ready) == body_of(1)
+    await one.written()
+    one.put(other, 0, 1, 2)  # the first makes the hand pass over what was used, the next finds it unmarked
+    assert held.ready is None
+    assert not one.store.make_ready(held)
+
+
+async def test_a_version_that_is_dropped_is_ready_no_more(opened):
+    one = await opened()
+    held = one.hold(1)
+    one.put(held, 0, 1, 2, 3)
+    assert one.store.make_ready(held)
+    one.store.drop(held)
+    assert held.ready is None
+
+
 async def test_a_version_dropped_while_it_is_written_leaves_nothing_and_owes_nothing(opened, tmp_path):
     one = await opened()
     held = one.hold(1)
