@@ -1,16 +1,22 @@
-"""What paths mean now: the pointers an edge stands by, least recently used ones forgotten first."""
+"""What paths mean now: the pointers an edge stands by, least recently used paths forgotten first.
+
+A path may mean different things to different requests (`Vary`): then it has a pointer for each variant, newest first.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from swarm.headers import Headers
 from swarm.metainfo import Pointer, Signed
 from swarm.names import Path
+from swarm.reuse import likely_variant, suits
 
 MOST_POINTERS = 200_000
+MOST_VARIANTS = 16  # of one path: what varies by more is mostly chance, and one hit in many would pay for it
 
 
-@dataclass
+@dataclass(eq=False)
 class Known:
     """What this edge knows a path to mean. `made_at` is on this process's monotonic clock."""
 
@@ -26,10 +32,10 @@ class Known:
 
 
 class Pointers:
-    """The pointer of each path. `retire` is told the version that a path no longer means."""
+    """The pointers of each path. `retire` is told a version that its path no longer means."""
 
     def __init__(self, retire: Callable[[bytes], None]) -> None:
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._known: OrderedDict[str, list[Known]] = OrderedDict()
         self._retire = retire
 
     def __repr__(self) -> str:
@@ -38,44 +44,73 @@ class Pointers:
     def __len__(self) -> int:
         return len(self._known)
 
-    def known(self, path: Path) -> Known | None:
-        known = self._known.get(path.key)
-        if known is not None:
-            self._known.move_to_end(path.key)
-        return known
+    def known(self, path: Path, fields: Headers = ()) -> Known | None:
+        """What a path means to a request with these fields: the newest that suits it (RFC 9111 section 4.1)."""
+        variants = self._known.get(path.key)
+        if variants is None:
+            return None
+        self._known.move_to_end(path.key)
+        for known in variants:
+            pointer = known.pointer
+            if not pointer.variant or suits(pointer.variant, fields, pointer.header("content-language")):
+                return known
+        return None
+
+    def all(self, path: Path) -> tuple[Known, ...]:
+        """Every pointer of a path, newest first."""
+        return tuple(self._known.get(path.key, ()))
+
+    def variant(self, path: Path, variant: str) -> Known | None:
+        """The pointer of exactly this variant."""
+        return next((known for known in self._known.get(path.key, ()) if known.pointer.variant == variant), None)
+
+    def likely_variant(self, path: Path, fields: Headers) -> str:
+        """What the next answer to such a request will be selected by, if the origin goes on as before."""
+        variants = self._known.get(path.key)
+        return likely_variant(variants[0].pointer.variant, fields) if variants else ""
 
     def learn(self, known: Known) -> None:
         """A newer (or the same, confirmed) pointer stands. The version it replaces is retired."""
-        old = self._known.get(known.path.key)
-        self._known[known.path.key] = known
+        variants = self._known.setdefault(known.path.key, [])
         self._known.move_to_end(known.path.key)
-        if old is not None and old is not known:
-            old.standing = False
-            if old.pointer.version is not None and old.pointer.version != known.pointer.version:
-                self._retire(old.pointer.version)
+        variant = known.pointer.variant
+        # What does not vary answers everybody from now on.
+        gone = [old for old in variants if old is not known and (not variant or old.pointer.variant == variant)]
+        kept = [old for old in variants if old is not known and old not in gone]
+        variants[:] = [known, *kept[: MOST_VARIANTS - 1]]
+        self._on_gone([*gone, *kept[MOST_VARIANTS - 1 :]], variants)
         if len(self._known) > MOST_POINTERS:
             _, forgotten = self._known.popitem(last=False)
-            forgotten.standing = False
+            for old in forgotten:
+                old.standing = False
 
     def naming(self, path: Path, version: bytes) -> Known | None:
         """The pointer by which the path means this version, if it does."""
-        known = self._known.get(path.key)
-        return known if known is not None and known.pointer.version == version else None
+        return next((known for known in self._known.get(path.key, ()) if known.pointer.version == version), None)
 
     def doubt(self, path: Path, version: bytes | None) -> None:
         """What the path meant is gone at the origin, or never became whole here: ask again. Newer knowledge stands."""
-        known = self._known.get(path.key)
-        if known is not None and known.pointer.version == version:
-            self._forget(known)
-            if version is not None:
-                self._retire(version)
+        self._drop(path, lambda known: known.pointer.version == version)
+
+    def doubt_all(self, path: Path) -> None:
+        """Whatever the path meant, it may mean something else now."""
+        self._drop(path, lambda known: True)
 
     def forget(self, path: Path, version: bytes) -> None:
         """The path no longer means a version that is itself being dropped."""
-        known = self.naming(path, version)
-        if known is not None:
-            self._forget(known)
+        self._drop(path, lambda known: known.pointer.version == version, retire=False)
 
-    def _forget(self, known: Known) -> None:
-        known.standing = False
-        del self._known[known.path.key]
+    def _drop(self, path: Path, which: Callable[[Known], bool], *, retire: bool = True) -> None:
+        variants = self._known.get(path.key, [])
+        gone = [known for known in variants if which(known)]
+        variants[:] = [known for known in variants if known not in gone]
+        if gone and not variants:
+            del self._known[path.key]
+        self._on_gone(gone, variants, retire=retire)
+
+    def _on_gone(self, gone: list[Known], left: list[Known], *, retire: bool = True) -> None:
+        named = {known.pointer.version for known in left}
+        for known in gone:
+            known.standing = False
+            if retire and known.pointer.version is not None and known.pointer.version not in named:
+                self._retire(known.pointer.version)

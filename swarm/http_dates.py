@@ -7,10 +7,13 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH = "(?P<month>" + "|".join(_MONTHS) + ")"
 _TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
-_FORMS = (
-    re.compile(rf"[A-Z][a-z]{{2}}, (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"),
-    re.compile(rf"[A-Z][a-z]{{5,8}}, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"),  # RFC 850
-    re.compile(rf"[A-Z][a-z]{{2}} {_MONTH} (?P<day>[ 0-9][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),  # asctime
+_FORMS = tuple(
+    re.compile(form, re.ASCII | re.IGNORECASE)  # names of days and months in any case, as others read them
+    for form in (
+        rf"[A-Z]{{3}}, (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT",
+        rf"[A-Z]{{6,9}}, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT",  # RFC 850
+        rf"[A-Z]{{3}} {_MONTH} (?P<day>[ 0-9][0-9]) {_TIME} (?P<year>[0-9]{{4}})",  # asctime
+    )
 )
 _CENTURY_TURN = 70  # two-digit years: 70-99 are 19xx. The form is obsolete; nothing sends it for a far future
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +31,7 @@ def parse_http_date(text: str) -> float | None:
     try:
         at = datetime(
             year,
-            _MONTHS.index(match["month"]) + 1,
+            _MONTHS.index(match["month"].capitalize()) + 1,
             int(match["day"]),
             int(match["hour"]),
             int(match["minute"]),
