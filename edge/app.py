@@ -33,6 +33,7 @@ from edge.roster import Roster, ViewFile
 from edge.store import Store, restored
 from edge.viewer_http import ViewerHttp
 from swarm.errors import RemoteError
+from edge.sites import Sites
 from swarm.http_dates import format_http_date
 from swarm.metainfo import Page, Signed, open_page
 from swarm.names import token_like
@@ -57,6 +58,7 @@ class Edge:
         signer = load_or_make_node_key(key_path, config.node) if key_path else Signer.throwaway(config.node)
         self.metrics = EdgeMetrics(config.node, config.zone, VERSION)
         self.roster = Roster(config.node, config.zone, signer, in_swarm=config.swarm is not None)
+        self.sites = Sites(config, named_files.gates(config))
         self.asker = Asker(config.node, secrets)
         self._anonymous = Asker(config.node, ())
         self._origins = {site: self._make_origin(origin, keys) for site, origin in config.origins().items()}
@@ -67,12 +69,18 @@ class Edge:
         if config.swarm is not None:
             file = ViewFile(directory / "view") if directory else None
             self.membership = Membership(config.swarm.tracker, self.asker, self.roster, file, self.metrics)
-        ignore = config.cache.ignore_query
         viewer = ViewerHttp(
-            config.node, config.site_of, ignore, self.store, self.fills, self.resolver, self._origins, self.metrics
+            config.node,
+            self.sites,
+            self.roster.swarm_time,
+            self.store,
+            self.fills,
+            self.resolver,
+            self._origins,
+            self.metrics,
         )
         topology = config.swarm.topology if config.swarm else "none"
-        self.pages = Pages(self.roster, self.store, config.site_of, ignore, topology, self._unwell)
+        self.pages = Pages(self.roster, self.store, self.sites, topology, self._unwell)
         self._viewer_app = web.Application(client_max_size=0)
         self._viewer_app.on_response_prepare.append(self._on_response)
         self.pages.add_to(self._viewer_app)
@@ -81,7 +89,9 @@ class Edge:
         self.peers = None
         if gatekeeper is not None:
             sites = frozenset(self._origins)
-            self.peers = PeerHttp(gatekeeper, self.roster, self.store, self.fills, self.resolver, sites, self.metrics)
+            self.peers = PeerHttp(
+                gatekeeper, self.roster, self.store, self.fills, self.resolver, sites, self.metrics, self.purges
+            )
         self._draining = False
         self._drained = asyncio.Event()
         self._listening = False
@@ -165,6 +175,8 @@ class Edge:
     async def _serve(
         self,
         name: str,
+            self.purges,
+            Naming(tuple(self._origins), lambda host: self.sites.site_of(host), self.sites.path),
         app: web.Application,
         address: object,
         congestion: str | None,

@@ -24,10 +24,19 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Viewer(msgspec.Struct, frozen=True, kw_only=True):
-    """Where viewers ask, over plain HTTP or TLS."""
+    """Where viewers ask, over plain HTTP or TLS, and how long and how many of them are put up with."""
 
     listen: Address = Address("0.0.0.0", 8080)  # noqa: S104 - an edge is there to be reached
     tls: Tls | None = None
+    header_timeout: Seconds = Seconds(10.0)  # from a request's first byte (or connecting) to the end of its header
+    idle_timeout: Seconds = Seconds(75.0)  # between requests: longer than the 60 s of common balancers before us
+    least_rate: BitsPerSecond = BitsPerSecond(8_000)  # who takes less over 30 s is cut off; no stream is so thin
+    connections: int = 20_000  # altogether; the next ones wait in the kernel
+    connections_per_address: int = 4_096  # generous: a whole campus may come from one; the next ones are closed
+
+    def __post_init__(self) -> None:
+        if self.connections < 1 or self.connections_per_address < 1:
+            raise ValueError("connections and connections_per_address must be at least 1")
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +53,12 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True):
     token_file: Path | None = None  # POST needs this bearer token, unless it comes from loopback
 
 
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Viewers of the site must show a token, made with one of the keys in the file (docs/operating.md)."""
+
+    keys_file: Path
+
+
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Where the truth of a site is, and how far its bytes can be trusted once they come from a peer."""
 
@@ -51,6 +66,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     trust: Literal["signed", "attested"] = "attested"  # signed needs our origin there; any HTTP server can be attested
     public_key_file: Path | None = None  # signing.pub of our origin
     capacity: BitsPerSecond | None = None  # its uplink, bits/s; learnt if left out
+    tokens: Tokens | None = None  # left out: whoever asks is served
 
     def __post_init__(self) -> None:
         if not self.url:

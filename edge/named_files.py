@@ -9,7 +9,9 @@ from daemon.directories import check_directory
 from daemon.errors import StartupError
 from daemon.keys import load_public_keys, load_secrets, load_signing_key
 from daemon.listeners import tls_context
+from daemon.token_keys import load_token_keys
 from edge.config import DEFAULT_SITE, EdgeConfig
+from swarm.tokens import Gate
 
 NODE_KEY = "node.key"  # in the cache directory, made at the first start
 
@@ -24,15 +26,29 @@ def public_keys(config: EdgeConfig) -> dict[Path, dict[str, bytes]]:
     keys = {}
     for site, origin in config.origins().items():
         if origin.public_key_file is not None:
-            section = "origin" if site == DEFAULT_SITE else f"sites.{site}"
-            keys[origin.public_key_file] = load_public_keys(origin.public_key_file, f"{section}.public_key_file")
+            keys[origin.public_key_file] = load_public_keys(origin.public_key_file, f"{_key_of(site)}.public_key_file")
     return keys
+
+
+def gates(config: EdgeConfig) -> dict[str, Gate]:
+    """Site -> who may have what of it, for each site whose viewers must show tokens."""
+    return {
+        site: Gate(load_token_keys(origin.tokens.keys_file, f"{_key_of(site)}.tokens.keys_file").verifiers)
+        for site, origin in config.origins().items()
+        if origin.tokens is not None
+    }
+
+
+def _key_of(site: str) -> str:
+    """Where a site stands in the configuration."""
+    return "origin" if site == DEFAULT_SITE else f"sites.{site}"
 
 
 def check(config: EdgeConfig) -> None:
     """What an edge would refuse to start with, ports apart; leaves no trace."""
     secrets(config)
     public_keys(config)
+    gates(config)
     if config.viewer.tls is not None:
         tls_context(config.viewer.tls.certificate, config.viewer.tls.key)
     if config.cache.disk:

@@ -10,11 +10,12 @@ from pathlib import Path as FilePath
 from aiohttp import web
 
 from edge.roster import Roster
+from edge.sites import Sites
 from edge.store import Store
 from swarm.accounting import Source
 from swarm.health import Link
 from swarm.members import State
-from swarm.names import BadPath, normalise
+from swarm.names import BadPath
 
 PLAYER = FilePath(__file__).parent.parent / "player" / "web"
 HLS_JS = PLAYER / "vendor" / "hls.min.mjs"  # fetched by make setup, carried by a wheel built after it
@@ -50,15 +51,13 @@ class Pages:
         self,
         roster: Roster,
         store: Store,
-        site_of: Callable[[str], str | None],
-        ignore_query: tuple[str, ...],
+        sites: Sites,
         topology: str,
         unwell: Callable[[], str],
     ) -> None:
         self._roster = roster
         self._store = store
-        self._site_of = site_of
-        self._ignore_query = ignore_query
+        self._sites = sites
         self._topology = topology
         self._unwell = unwell
         self.down = Rates()  # by peer; "origin" for all origins
@@ -79,9 +78,9 @@ class Pages:
 
     async def handle_sources(self, request: web.Request) -> web.Response:
         """Where a body's bytes came from: `?path=/film/seg1.m4s`."""
-        site = self._site_of(request.host)
+        site = self._sites.site_of(request.host)
         try:
-            path = normalise(site or "", request.query.get("path", ""), self._ignore_query)
+            path = self._sites.path(site or "", request.query.get("path", ""))
         except BadPath as error:
             return web.Response(status=400, text=f"{error}\n")
         known = self._store.pointers.known(path)

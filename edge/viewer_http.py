@@ -14,15 +14,19 @@ from edge.fills import Fills, VersionGone
 from edge.held import EVERYTHING, Held
 from edge.metrics import EdgeMetrics
 from edge.origins import HOP_BY_HOP, Origin, PlainOrigin
+from edge.playlists import MOST_PLAYLIST_BYTES, Form, Playlists, coding, is_playlist, personal, varies
 from edge.pointers import Known
 from edge.resolver import Resolved, Resolver, Unshared
+from edge.sites import Sites
 from edge.store import Store
 from swarm import pieces
 from swarm.accounting import Outcome, Reason, Source
+from swarm.encodings import GZIP, IDENTITY
 from swarm.errors import OriginUnreachable
 from swarm.metainfo import Pointer
-from swarm.names import BadPath, Path, normalise, split_target
+from swarm.names import BadPath, Path, split_target
 from swarm.ranges import Answer, Full, NotModified, NotSatisfiable, Partial, PreconditionFailed, evaluate
+from swarm.tokens import Token, TokenRefused, hide
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,7 @@ READ_AHEAD_BYTES = 1 << 20
 STUCK_S = 60.0  # a viewer who takes nothing for so long has gone
 LIVE_TTL_S = 10.0  # playlists good for less are live ones
 RESOLVE_AGAIN = 2  # a version may vanish at the origin between pointer and piece
+TOKEN = web.RequestKey("token", Token)  # what a viewer showed, where its site asks for one
 EXPOSED = "Age, Date, Content-Length, Content-Range, ETag, Cache-Status, Server-Timing"
 
 
@@ -60,8 +65,8 @@ class ViewerHttp:
     def __init__(
         self,
         node: str,
-        site_of: Callable[[str], str | None],
-        ignore_query: tuple[str, ...],
+        sites: Sites,
+        swarm_time: Callable[[], float],
         store: Store,
         fills: Fills,
         resolver: Resolver,
@@ -69,13 +74,14 @@ class ViewerHttp:
         metrics: EdgeMetrics,
     ) -> None:
         self._node = node
-        self._site_of = site_of
-        self._ignore_query = ignore_query
+        self._sites = sites
+        self._swarm_time = swarm_time
         self._store = store
         self._fills = fills
         self._resolver = resolver
         self._origins = origins
         self._metrics = metrics
+        self._playlists = Playlists()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Every request for content ends here in exactly one outcome."""
@@ -84,13 +90,18 @@ class ViewerHttp:
             return self._refuse(HTTPStatus.NO_CONTENT, "", CORS_PREFLIGHT)
         authority, target = split_target(request.raw_path)
         host = request.host if authority is None else authority
-        site = self._site_of(host)
+        site = self._sites.site_of(host)
         if site is None:
             return self._refuse(HTTPStatus.MISDIRECTED_REQUEST, f"no site {host!r} here")
         try:
-            path = normalise(site, target, self._ignore_query)
+            path = self._sites.path(site, target)
+            token = self._sites.admit(path, target, self._swarm_time())
         except BadPath as error:
             return self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+        except TokenRefused as refused:
+            return self._refuse(HTTPStatus.FORBIDDEN, str(refused), {"Cache-Control": "no-store"})
+        if token is not None:
+            request[TOKEN] = token
         origin = self._origins[site]
         if isinstance(origin, PlainOrigin) and not _may_use_cache(request):
             return await self._pass(request, path, origin)
@@ -126,6 +137,8 @@ class ViewerHttp:
     ) -> web.StreamResponse:
         """VersionGone and OriginUnreachable while no byte has been sent; later the connection is cut."""
         pointer, size = resolved.known.pointer, self._size(resolved.known.pointer)
+        if self._needs_form(request, resolved.known.path, pointer, size):
+            return await self._deliver_form(request, resolved, before, began)
         span = None
         match _evaluate(request, pointer, size):
             case NotModified():
@@ -167,6 +180,43 @@ class ViewerHttp:
             return Outcome.REVALIDATED if same else Outcome.MISS if resolved.first else Outcome.JOINED
         return Outcome.HIT
 
+    # --- playlists
+
+    def _needs_form(self, request: web.Request, path: Path, pointer: Pointer, size: int | None) -> bool:
+        """Whether it is a playlist to be compressed for this viewer, or to carry its token."""
+        if pointer.status != HTTPStatus.OK or not is_playlist(path.url_path):
+            return False
+        if size is None or size > MOST_PLAYLIST_BYTES:
+            return False
+        return TOKEN in request or (varies(path.url_path, size, pointer.headers) and _coding(request) == GZIP)
+
+    async def _deliver_form(
+        self, request: web.Request, resolved: Resolved, before: Known | None, began: float
+    ) -> web.StreamResponse:
+        """A playlist in the form that is this viewer's; conditions and ranges are about that form."""
+        path, pointer = resolved.known.path, resolved.known.pointer
+        delivery = Delivery(self._store.hold(path, pointer, resolved.known.trust), resolved, None)
+        held = delivery.held
+        delivery.outcome = self._outcome(resolved, before, delivery)
+        try:
+            if not delivery.whole_here:
+                self._fills.join(held, resolved.known).want(delivery.missing)
+            parts = [part async for part in self._parts(delivery)]
+        finally:
+            held.stop_waiting(delivery.waiter)
+        body, source = b"".join(data for data, _ in parts), parts[0][1] if parts else Source.MEMORY
+        encoding = _coding(request) if varies(path.url_path, len(body), pointer.headers) else IDENTITY
+        form = await self._playlists.form(held.version, body, pointer.header("etag"), encoding, request.get(TOKEN))
+        _, headers = self._head_of(delivery, source)
+        self._timed(request, delivery.outcome, headers, began)
+        response = _form_response(request, form, headers, pointer.header("last-modified"))
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            delivery.outcome = Outcome.REFUSED
+        if request.method == hdrs.METH_GET and isinstance(response.body, bytes):
+            self._count(held, source, len(response.body))
+        self._metrics.viewer_requests[delivery.outcome] += 1
+        return response
+
     # --- bodies
 
     async def _send(self, request: web.Request, delivery: Delivery, began: float) -> web.StreamResponse:
@@ -175,12 +225,15 @@ class ViewerHttp:
         parts = self._parts(delivery)
         first, source = await _first_of(parts)
         status, headers = self._head_of(delivery, source)
+        self._timed(request, delivery.outcome, headers, began)
+        delivery.begun = True
+        return await self._stream(request, delivery, status, headers, first, source, parts)
+
+    def _timed(self, request: web.Request, outcome: Outcome, headers: CIMultiDict[str], began: float) -> None:
         took_s = time.perf_counter() - began
         self._metrics.viewer_ttfb.observe(took_s)
         if request.headers.get("Starling-Trace") == "1":
-            headers["Server-Timing"] = f"edge;desc={delivery.outcome};dur={took_s * 1000:.1f}"
-        delivery.begun = True
-        return await self._stream(request, delivery, status, headers, first, source, parts)
+            headers["Server-Timing"] = f"edge;desc={outcome};dur={took_s * 1000:.1f}"
 
     def _head_of(self, delivery: Delivery, source: Source) -> tuple[HTTPStatus, CIMultiDict[str]]:
         known = delivery.resolved.known
@@ -289,6 +342,8 @@ class ViewerHttp:
         headers = CIMultiDict((name, value) for name, value in pointer.headers if name.lower() not in HOP_BY_HOP)
         headers["Age"] = str(int(resolved.known.age_s(time.monotonic())))
         headers["Cache-Status"] = cache_status(self._node, outcome, source)
+        if varies(resolved.known.path.url_path, self._size(pointer), pointer.headers):
+            _vary_by_encoding(headers)
         headers.setdefault("Accept-Ranges", "bytes")
         headers.setdefault("Access-Control-Allow-Origin", "*")
         headers["Access-Control-Expose-Headers"] = EXPOSED
@@ -323,7 +378,8 @@ class ViewerHttp:
 
     def _refuse(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
         self._metrics.viewer_requests[Outcome.REFUSED] += 1
-        return web.Response(status=status, text=f"{text}\n" if text else None, headers=headers)
+        readable = {"Access-Control-Allow-Origin": "*", **(headers or {})}  # or a page learns only that it failed
+        return web.Response(status=status, text=f"{text}\n" if text else None, headers=readable)
 
     def _fail(self, path: Path, error: Exception) -> web.Response:
         """502 or 504, with the reason in the body and in Cache-Status."""
@@ -344,6 +400,10 @@ class ViewerHttp:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
         headers.pop("Host", None)
         headers["Starling-Reason"] = Reason.NOT_CACHEABLE
+        headers |= {name: hide(value) for name, value in headers.items() if name.lower() == "referer"}
+        token = request.get(TOKEN) if is_playlist(path.url_path) else None
+        if token is not None:  # all of it, as it is: the viewer's form is made here
+            headers = {name: value for name, value in headers.items() if name.lower() not in OF_A_FORM}
         body = request.content if request.can_read_body else None
         self._metrics.origin_requests[Reason.NOT_CACHEABLE] += 1
         try:
@@ -355,6 +415,8 @@ class ViewerHttp:
             kept["Cache-Status"] = cache_status(self._node, Outcome.PASSED, Source.ORIGIN)
             if answer.content_length is not None:
                 kept["Content-Length"] = str(answer.content_length)
+            if token is not None and answer.status == HTTPStatus.OK and request.method == hdrs.METH_GET:
+                return await self._pass_playlist(request, path, answer, kept, token)
             response = web.StreamResponse(status=answer.status, headers=kept)
             outcome = Outcome.PASSED
             try:
@@ -373,6 +435,25 @@ class ViewerHttp:
                 self._metrics.viewer_requests[outcome] += 1
             return response
 
+    async def _pass_playlist(
+        self, request: web.Request, path: Path, answer: aiohttp.ClientResponse, headers: CIMultiDict[str], token: Token
+    ) -> web.StreamResponse:
+        """A playlist that may not be shared, with the viewer's token in it."""
+        body = bytearray()
+        try:
+            async for chunk in answer.content.iter_any():
+                body += chunk
+                self._metrics.origin_bytes[Reason.NOT_CACHEABLE] += len(chunk)
+                self._metrics.fetched_bytes[Source.ORIGIN] += len(chunk)
+                if len(body) > MOST_PLAYLIST_BYTES:
+                    return self._fail(path, OriginUnreachable(f"a playlist of over {MOST_PLAYLIST_BYTES} bytes"))
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            return self._fail(path, OriginUnreachable(f"origin broke off: {error}"))
+        form = personal(bytes(body), token)
+        self._metrics.viewer_bytes[Source.ORIGIN] += len(form.body)
+        self._metrics.viewer_requests[Outcome.PASSED] += 1
+        return _form_response(request, form, headers, None)
+
 
 CORS_PREFLIGHT = {
     "Access-Control-Allow-Origin": "*",
@@ -380,6 +461,53 @@ CORS_PREFLIGHT = {
     "Access-Control-Allow-Headers": "*",
     "Access-Control-Max-Age": "86400",
 }
+
+
+# Of a request for a playlist that the viewer's token is put into: they were about another body.
+OF_A_FORM = frozenset(
+    {"accept-encoding", "range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"}
+)
+
+
+def _coding(request: web.Request) -> str:
+    return coding(request.headers.get(hdrs.ACCEPT_ENCODING), hdrs.RANGE in request.headers)
+
+
+def _form_response(
+    request: web.Request, form: Form, headers: CIMultiDict[str], last_modified: str | None
+) -> web.Response:
+    """The form, or what conditions and a range leave of it (RFC 9110 sections 13 and 14). Changes `headers`."""
+    modified = None if form.personal else last_modified
+    for name, value in (("ETag", form.etag), ("Last-Modified", modified)):
+        headers.popall(name, None)
+        if value is not None:
+            headers[name] = value
+    headers.popall("Content-Length", None)
+    if form.encoding != IDENTITY:
+        headers["Content-Encoding"] = form.encoding
+    match evaluate(request.method, request.headers.items(), form.etag, modified, len(form.body)):
+        case NotModified():
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        case PreconditionFailed():
+            headers.popall("Content-Type", None)
+            return web.Response(status=HTTPStatus.PRECONDITION_FAILED, headers=headers)
+        case NotSatisfiable() as answer:
+            headers.popall("Content-Type", None)
+            headers["Content-Range"] = answer.content_range(len(form.body))
+            return web.Response(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=headers)
+        case Partial(start, end) as answer:
+            headers["Content-Range"] = answer.content_range(len(form.body))
+            return web.Response(status=HTTPStatus.PARTIAL_CONTENT, headers=headers, body=form.body[start:end])
+        case Full():
+            return web.Response(status=HTTPStatus.OK, headers=headers, body=form.body)
+
+
+def _vary_by_encoding(headers: CIMultiDict[str]) -> None:
+    listed = ", ".join(headers.popall("Vary", ()))
+    names = {name.strip().lower() for name in listed.split(",")}
+    headers["Vary"] = (
+        listed if names & {"*", "accept-encoding"} else ", ".join(filter(None, (listed, "Accept-Encoding")))
+    )
 
 
 def _evaluate(request: web.Request, pointer: Pointer, size: int | None) -> Answer:
