@@ -89,9 +89,7 @@ class Edge:
         self.peers = None
         if gatekeeper is not None:
             sites = frozenset(self._origins)
-            self.peers = PeerHttp(
-                gatekeeper, self.roster, self.store, self.fills, self.resolver, sites, self.metrics, self.purges
-            )
+            self.peers = PeerHttp(gatekeeper, self.roster, self.store, self.fills, self.resolver, sites, self.metrics)
         self._draining = False
         self._drained = asyncio.Event()
         self._listening = False
@@ -175,8 +173,6 @@ class Edge:
     async def _serve(
         self,
         name: str,
-            self.purges,
-            Naming(tuple(self._origins), lambda host: self.sites.site_of(host), self.sites.path),
         app: web.Application,
         address: object,
         congestion: str | None,
