@@ -9,6 +9,7 @@ from pathlib import Path
 from daemon.addresses import Address
 from daemon.errors import StartupError
 
+_ACKED = slice(120, 128)  # in Linux's struct tcp_info
 BACKLOG = 4096  # connections the kernel holds for us; Linux caps it at net.core.somaxconn
 
 
@@ -46,6 +47,12 @@ def bound_address(listener: socket.socket) -> Address:
     """Where it listens really, for the ready line: the port the system chose."""
     host, port = listener.getsockname()[:2]
     return Address(str(host), int(port))
+
+
+def acked_bytes(connection: socket.socket) -> int:
+    """How many bytes the other side of a TCP connection has acknowledged (tcpi_bytes_acked, RFC 4898)."""
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.stop)
+    return int.from_bytes(info[_ACKED], sys.byteorder)
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:

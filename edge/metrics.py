@@ -15,7 +15,20 @@ from daemon.metrics import (
     Tally,
     defined_in,
 )
-from swarm.accounting import Cause, Control, DiskOperation, OriginFault, Outcome, PeerState, Reason, Role, Source, Tier
+from swarm.accounting import (
+    Cause,
+    Control,
+    DiskOperation,
+    Dropped,
+    OriginFault,
+    Outcome,
+    PeerState,
+    PurgeKind,
+    Reason,
+    Role,
+    Source,
+    Tier,
+)
 
 FETCHED_FROM = (Source.PEER, Source.ORIGIN)
 
@@ -52,6 +65,13 @@ class EdgeMetrics:
             "From a viewer's request being read to the first body byte being handed to the kernel.",
         )
         self.viewer_connections = Gauge("starling_viewer_connections", "Connections viewers hold open.")
+        self.viewers_dropped = Tally(
+            "starling_viewers_dropped_total", "Viewers' connections that this edge closed, by why.", "why", Dropped
+        )
+        self.hit_path = Count(
+            "starling_hit_path_total",
+            "Requests answered on the hit path, before any parser; part of those with outcome hit.",
+        )
 
         self.fetched_bytes = Tally(
             "starling_fetched_bytes_total",
@@ -133,6 +153,13 @@ class EdgeMetrics:
             "Times the cache's disk failed; the edge serves on from memory and peers.",
             "operation",
             DiskOperation,
+        )
+
+        self.purges = Tally(
+            "starling_purges_total",
+            "Purges that came into force here, made at this edge or heard from others, by what they name.",
+            "kind",
+            PurgeKind,
         )
 
         self._exposition = Exposition(defined_in(self))

@@ -6,7 +6,6 @@ answer. A client that only ends its sending half (RFC 9112 section 9.6) gets its
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,9 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from daemon.logs import fields
-
-log = logging.getLogger(__name__)
+from daemon.malformed import answer_malformed
 
 SETTLE_S = 0.01  # between looks at whether the last request of a connection whose sender hung up is answered
 
@@ -56,13 +53,7 @@ class _PatientConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is no HTTP is answered and told in one line: it is the sender's fault, and no traceback helps."""
-        if not isinstance(exc, HttpProcessingError) or request.writer.output_size > 0:
-            return super().handle_error(request, status, exc, message)
-        log.info("malformed request", extra=fields(sender=request.remote, why=" ".join(exc.message.split())[:200]))
-        response = web.Response(status=status, text=f"{exc.message}\n")
-        response.force_close()
-        return response
+        return answer_malformed(request, status, exc) or super().handle_error(request, status, exc, message)
 
     def _settle(self) -> None:
         """Close behind the last request; one whose body is not whole will never be."""

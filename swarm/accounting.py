@@ -138,6 +138,23 @@ class DiskOperation(Word):
     WRITE = "write", "store a piece, a pointer or an index, or drop one"
 
 
+class Dropped(Word):
+    """Why an edge let a viewer's connection go that did nothing wrong in HTTP's eyes."""
+
+    NO_REQUEST = "no_request", "began a request, or only connected, and its header did not come in time"
+    IDLE = "idle", "asked for nothing for long"
+    SLOW = "slow", "took what it asked for too slowly, or not at all"
+    TOO_MANY = "too_many", "came from an address that had as many connections as one may have"
+
+
+class PurgeKind(Word):
+    """What a purge names."""
+
+    URL = "url", "one URL, its query included, in all its variants"
+    PREFIX = "prefix", "every URL of a site that begins so"
+    KEY = "key", "every response that bears this surrogate key"
+
+
 class IngestResult(Word):
     """How a request to ingest ended."""
 

@@ -1,0 +1,238 @@
+"""Answers that are ready to be sent: what the hit path looks up before any parser is entered (DESIGN 7).
+
+The slow path makes every answer first. One that came whole and fresh from memory is offered here, its head as it was
+written; from then on it is sent from here, only what changes from second to second (Age, Date, the remaining ttl)
+written anew, until its lifetime ends, its pointer falls, or a piece leaves memory. Requests that are alike but for
+their first line are recognised by their header block, byte for byte: it was read once, and found to ask for nothing
+that an answer could depend on but the site, Accept-Encoding and Origin.
+"""
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from itertools import product
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from edge.held import Held
+from edge.pointers import Known
+from edge.store import Store
+from swarm.http_dates import format_http_date
+from swarm.names import BadPath, Path
+from swarm.request_head import RequestHead
+
+MOST_READY = 16_384  # answers; the oldest are forgotten, and offered again when they are asked for
+MOST_BLOCKS = 4_096  # header blocks; all are forgotten at once
+MOST_LINES = 65_536  # request lines under all blocks; likewise
+MOST_BODY_BYTES = 4 << 20  # what is longer is sent piece by piece, as its viewer takes it
+
+# Fields that change nothing in an answer of ours, beside those read in `_class_of`. Whatever is not here (Range,
+# conditions, Authorization, Cache-Control, Expect, framing, …) is for the slow path.
+HARMLESS = {
+    *("accept", "accept-charset", "accept-language", "cmcd-object", "cmcd-request", "cmcd-session", "cmcd-status"),
+    *("cookie", "device-memory", "dnt", "downlink", "dpr", "ect", "forwarded", "icy-metadata", "origin-agent-cluster"),
+    *("priority", "referer", "rtt", "save-data", "sec-gpc", "sec-purpose", "ua-cpu", "upgrade-insecure-requests"),
+    *("user-agent", "via", "viewport-width", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port"),
+    *("x-forwarded-proto", "x-playback-session-id", "x-real-ip", "x-requested-with"),
+}
+HARMLESS_PREFIXES = ("sec-ch-", "sec-fetch-")
+SELECTING = ("accept-encoding", "origin")  # what `Vary` may name of an answer that is ready
+ABSENT = "\0"  # the value of a field that was not sent
+OFFERED = "offered"  # in a request: the pointer and the version its answer was made of, if it came whole from memory
+
+_LINE = re.compile(rb"GET (/(?!-/)[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?) HTTP/1\.1")
+_CHANGING = re.compile(rb"\r\n(?:Age: (?P<age>\d+)|Date: (?P<date>[^\r]*)|Cache-Status: [^\r]*?; ttl=(?P<ttl>-?\d+))")
+
+Key = tuple[str, *tuple[str | None, ...]]  # path, and the values of SELECTING where it varies by them, else None
+
+
+class Ready:
+    """One answer: good until `until` (monotonic), as long as its pointer stands and `held.ready` is there."""
+
+    __slots__ = ("_changing", "_parts", "body_bytes", "head", "held", "key", "known", "until")
+
+    def __init__(self, key: Key, known: Known, held: Held, head: bytes, body_bytes: int) -> None:
+        self.key = key
+        self.known = known
+        self.held = held
+        self.body_bytes = body_bytes
+        self.head = head
+        self.until = 0.0
+        self._parts: list[bytes] = []
+        self._changing: list[str] = []
+        at = 0
+        for match in _CHANGING.finditer(head):
+            name = str(match.lastgroup)
+            self._parts.append(head[at : match.start(name)])
+            self._changing.append(name)
+            at = match.end(name)
+        self._parts.append(head[at:])
+
+    def __repr__(self) -> str:
+        return f"<Ready {self.key[0]!r} {self.body_bytes} bytes>"
+
+    def renew(self, now: float, swarm_now: float) -> bool:
+        """Write the head for this moment; False if the answer is not fresh any more."""
+        known = self.known
+        ttl_s, age_s = known.pointer.ttl_s, known.age_s(now)
+        if age_s >= ttl_s or not known.standing:
+            return False
+        values = {"age": int(age_s), "ttl": int(ttl_s - age_s), "date": format_http_date(int(swarm_now))}
+        head = self._parts[0]
+        for name, part in zip(self._changing, self._parts[1:], strict=True):
+            head += str(values[name]).encode() + part
+        self.head = head
+        left_s = ttl_s - age_s
+        self.until = now + min(int(age_s) + 1 - age_s, 1 - swarm_now % 1, left_s, left_s % 1 or 1.0)
+        return True
+
+
+class Lines(dict[bytes, Ready]):
+    """Request lines that were looked up, under header blocks that come to the same."""
+
+    def __init__(self, site: str, selecting: tuple[str, ...]) -> None:
+        super().__init__()
+        self.site = site
+        self.choices = tuple(product(*((None, value) for value in selecting)))  # under which an answer may stand
+
+
+class Hits:
+    """The table. `site_of` a host is None where the site takes no part; `path_of` may raise BadPath."""
+
+    def __init__(
+        self,
+        site_of: Callable[[str], str | None],
+        path_of: Callable[[str, str], Path],
+        store: Store,
+        swarm_time: Callable[[], float],
+    ) -> None:
+        self._site_of = site_of
+        self._path_of = path_of
+        self._store = store
+        self._swarm_time = swarm_time
+        self.blocks: dict[bytes, Lines] = {}  # header block, from the CRLF before it to the empty line that ends it
+        self._classes: dict[tuple[str, tuple[str, ...]], Lines] = {}
+        self._line_count = 0
+        self._ready: dict[Key, Ready] = {}
+        self.open = True
+
+    def __repr__(self) -> str:
+        return f"<Hits {len(self._ready)} answers, {len(self.blocks)} header blocks>"
+
+    def clear(self) -> None:
+        """Forget everything: every answer is made by the slow path again, once."""
+        self.blocks.clear()
+        self._classes.clear()
+        self._line_count = 0
+        self._ready.clear()
+
+    def close(self) -> None:
+        """Nothing is answered from here any more: the edge is leaving, and its answers say so."""
+        self.open = False
+        self.clear()
+
+    # --- requests
+
+    def lines_for(self, block: bytes, request: RequestHead) -> Lines | None:
+        """The request lines known under a header block; None if what it asks for is not for the hit path."""
+        kind = self._class_of(request) if self.open else None
+        if kind is None:
+            return None
+        lines = self._classes.get(kind)
+        if lines is None:
+            lines = self._classes[kind] = Lines(*kind)
+        if len(self.blocks) >= MOST_BLOCKS:
+            self.blocks.clear()
+        self.blocks[block] = lines
+        return lines
+
+    def _class_of(self, request: RequestHead) -> tuple[str, tuple[str, ...]] | None:
+        """What an answer may depend on: the site, and the values of SELECTING."""
+        read: dict[str, str] = {}
+        for name, value in request.fields:
+            if name in ("host", "connection", *SELECTING):
+                if name in read:
+                    return None
+                read[name] = value
+            elif name not in HARMLESS and not name.startswith(HARMLESS_PREFIXES):
+                return None
+        site = self._site_of(read.get("host", ""))
+        if site is None or "host" not in read or read.get("connection", "keep-alive").lower() != "keep-alive":
+            return None
+        return site, tuple(read.get(name, ABSENT) for name in SELECTING)
+
+    def find(self, lines: Lines, line: bytes) -> Ready | None:
+        """The answer to a request line not seen under these headers yet, or not since its answer was made anew."""
+        lines.pop(line, None)
+        match = _LINE.fullmatch(line)
+        if match is None:
+            return None
+        try:
+            path = self._path_of(lines.site, match[1].decode("ascii"))
+        except BadPath:
+            return None
+        found = (self._ready.get((path.key, *values)) for values in lines.choices)
+        ready = next((one for one in found if one is not None), None)
+        if ready is not None:
+            self._remember(lines, line, ready)
+        return ready
+
+    def _remember(self, lines: Lines, line: bytes, ready: Ready) -> None:
+        if self._line_count >= MOST_LINES:
+            for others in self._classes.values():
+                others.clear()
+            self._line_count = 0
+        lines[line] = ready
+        self._line_count += 1
+
+    def renew(self, ready: Ready, now: float) -> bool:
+        """Make an answer good for the current second; forget it if that cannot be."""
+        if self._ready.get(ready.key) is not ready:
+            return False
+        if ready.held.ready is None and not self._store.make_ready(ready.held):
+            del self._ready[ready.key]
+            return False
+        if not ready.renew(now, self._swarm_time()):
+            del self._ready[ready.key]
+            return False
+        self._store.touch(ready.held)
+        return True
+
+    # --- answers
+
+    def offer(self, request: web.BaseRequest, response: web.StreamResponse, known: Known, held: Held) -> None:
+        """A fresh answer with its whole body from memory, about to be sent by the slow path, its headers complete."""
+        path = known.path
+        site = self._site_of(request.headers.get(hdrs.HOST, ""))
+        if not (self.open and site == path.site and _is_plain(request, response)) or path.url_path.startswith("/-/"):
+            return
+        varies = ",".join(response.headers.getall(hdrs.VARY, ()))
+        selecting = {name.strip().lower() for name in varies.split(",")} - {""}
+        size = held.metainfo.size
+        if not selecting.issubset(SELECTING) or size is None or size > MOST_BODY_BYTES:
+            return
+        if not self._store.make_ready(held):
+            return
+        values = (request.headers.get(name, ABSENT) if name in selecting else None for name in SELECTING)
+        key: Key = (path.key, *values)
+        if key not in self._ready and len(self._ready) >= MOST_READY:
+            del self._ready[next(iter(self._ready))]
+        self._ready[key] = Ready(key, known, held, _head_of(response), size)
+
+
+def _is_plain(request: web.BaseRequest, response: web.StreamResponse) -> bool:
+    """Whether the same head may be sent again to whoever asks the same."""
+    headers = response.headers
+    return (
+        request.method == hdrs.METH_GET
+        and request.version == HttpVersion11
+        and response.status == HTTPStatus.OK
+        and bool(response.keep_alive)
+        and hdrs.CONTENT_LENGTH in headers
+        and headers.keys().isdisjoint((hdrs.CONNECTION, hdrs.TRANSFER_ENCODING, "Server-Timing"))
+    )
+
+
+def _head_of(response: web.StreamResponse) -> bytes:
+    lines = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{k}: {v}" for k, v in response.headers.items())]
+    return "\r\n".join((*lines, "", "")).encode()
