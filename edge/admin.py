@@ -9,9 +9,12 @@ from pathlib import Path as FilePath
 
 from aiohttp import web
 
+from daemon.answering import read_body
 from daemon.metrics import CONTENT_TYPE
 from edge.fills import Fills
 from edge.metrics import EdgeMetrics
+from edge.purge_requests import BadPurge, Naming, read_purge
+from edge.purges import Purges
 from edge.resolver import lifetime_of
 from edge.roster import Roster
 from edge.status_page import page
@@ -20,10 +23,13 @@ from swarm import pieces
 from swarm.ladder import pointer_rungs
 from swarm.names import BadPath, normalise
 from swarm.placement import home_of
+from swarm.purging import BookFull, Purge
 
 log = logging.getLogger(__name__)
 
 PIECES_EXPLAINED = 4096
+PURGES_TOLD = 20
+MOST_PURGE_BYTES = 1 << 20
 
 
 class Admin:
@@ -40,6 +46,8 @@ class Admin:
         troubles: Callable[[], list[str]],
         drain: Callable[[], None],
         token_file: FilePath | None,
+        purges: Purges,
+        naming: Naming,
     ) -> None:
         self._roster = roster
         self._store = store
@@ -50,6 +58,8 @@ class Admin:
         self._troubles = troubles
         self._drain = drain
         self._token_file = token_file
+        self._purges = purges
+        self._naming = naming
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -60,6 +70,7 @@ class Admin:
         app.router.add_get("/explain", self.handle_explain)
         app.router.add_get("/", self.handle_page)
         app.router.add_post("/drain", self.handle_drain)
+        app.router.add_post("/purge", self.handle_purge)
         return app
 
     async def handle_metrics(self, request: web.Request) -> web.Response:
@@ -76,10 +87,40 @@ class Admin:
         return web.Response(status=503 if missing else 200, text="\n".join(lines) + "\n")
 
     async def handle_drain(self, request: web.Request) -> web.Response:
-        if not may_post(request.remote, request.headers.get("Authorization", ""), self._token_file):
-            return web.Response(status=403, text="POST needs the bearer token of admin.token_file, or loopback\n")
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
         self._drain()
         return web.Response(status=202, text="draining\n")
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """The answer to a POST by somebody who may not."""
+        if may_post(request.remote, request.headers.get("Authorization", ""), self._token_file):
+            return None
+        return web.Response(status=403, text="POST needs the bearer token of admin.token_file, or loopback\n")
+
+    async def handle_purge(self, request: web.Request) -> web.Response:
+        """200 when it is in force at every member of the view; 202 when some have not answered within a second, and
+        are told again and again; 400 for what cannot be read, 507 when too many are in force."""
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        try:
+            wanted, soft = read_purge(await read_body(request, MOST_PURGE_BYTES), request.query.items(), self._naming)
+            report = await self._purges.purge(wanted, soft=soft, by=request.remote or "somebody")
+        except BadPurge as error:
+            return web.Response(status=400, text=f"{error}\n")
+        except BookFull as error:
+            return web.Response(status=507, text=f"{error}\n")
+        told = {
+            "purged": [_told(purge) for purge in report.purges],
+            "applied": report.applied,
+            "failed": report.failed,
+            "took_s": round(report.took_s, 4),
+        }
+        if report.unkept:
+            told["not_kept_on_disk"] = report.unkept
+        return web.Response(
+            status=202 if report.failed else 200, text=json.dumps(told) + "\n", content_type="application/json"
+        )
 
     # --- status
 
@@ -113,8 +154,14 @@ class Admin:
             "origin_bytes": {reason: size for reason, size in metrics.origin_bytes.items() if size},
             "origin_offload": 1 - origin / viewer if viewer else None,
             "versions": len(self._store.versions()),
+            "purges": {"in_force": len(self._purges.book), "latest": self._latest_purges()},
             "fills": [repr(fill) for fill in self._fills.all()],
         }
+
+    def _latest_purges(self) -> list[dict[str, object]]:
+        now = self._roster.swarm_time()
+        latest = self._purges.book.latest(PURGES_TOLD)
+        return [_told(one) | {"age_s": round(now - one.made, 3), "issuer": one.issuer} for one in latest]
 
     async def handle_status(self, request: web.Request) -> web.Response:
         return web.Response(text=json.dumps(self.status(), indent=1), content_type="application/json")
@@ -192,6 +239,10 @@ class Admin:
             "known_holders": {node: pieces.count(bitmap) for node, bitmap in held.providers.items()},
             "fill": repr(fill) if (fill := self._fills.under_way(held)) else None,
         }
+
+
+def _told(purge: Purge) -> dict[str, object]:
+    return {"kind": purge.kind, "site": purge.site or None, "value": purge.value, "soft": purge.soft}
 
 
 def may_post(remote: str | None, authorization: str, token_file: FilePath | None) -> bool:

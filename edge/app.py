@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from daemon.addresses import Address
 from daemon.asking import Asker
 from daemon.directories import usable_directory
 from daemon.errors import StartupError
@@ -22,22 +23,28 @@ from edge import named_files
 from edge.admin import Admin
 from edge.disk import Logged
 from edge.fills import Fills
+from edge.front import Front
 from edge.held import Held
+from edge.hits import OFFERED, Hits
 from edge.membership import Membership
 from edge.metrics import EdgeMetrics
 from edge.origins import Failed, Origin, PlainOrigin, SignedOrigin
 from edge.pages import HLS_JS, Pages
 from edge.peer_http import PeerHttp
+from edge.purge_requests import Naming
+from edge.purges import FILE_NAME as PURGES
+from edge.purges import PurgeFile, Purges
 from edge.resolver import Resolver
 from edge.roster import Roster, ViewFile
+from edge.sites import Sites
 from edge.store import Store, restored
 from edge.viewer_http import ViewerHttp
 from swarm.errors import RemoteError
-from edge.sites import Sites
 from swarm.http_dates import format_http_date
 from swarm.metainfo import Page, Signed, open_page
 from swarm.names import token_like
 from swarm.placement import SMALL_BYTES
+from swarm.purging import PurgeBook
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +61,24 @@ class Edge:
         on_disk = bool(config.cache.disk)
         directory = usable_directory("cache.directory", config.cache.directory) if on_disk else None
         secrets, keys = named_files.secrets(config), named_files.public_keys(config)  # first: nothing to close yet
+        self.sites = Sites(config, named_files.gates(config))
         key_path = directory / named_files.NODE_KEY if directory else None
         signer = load_or_make_node_key(key_path, config.node) if key_path else Signer.throwaway(config.node)
         self.metrics = EdgeMetrics(config.node, config.zone, VERSION)
         self.roster = Roster(config.node, config.zone, signer, in_swarm=config.swarm is not None)
-        self.sites = Sites(config, named_files.gates(config))
         self.asker = Asker(config.node, secrets)
+        self.book = PurgeBook()
         self._anonymous = Asker(config.node, ())
         self._origins = {site: self._make_origin(origin, keys) for site, origin in config.origins().items()}
         self.store = Store(directory, config.cache.memory, config.cache.disk, self.metrics)
         self.fills = Fills(self.store, self.roster, self.asker, self._origins, self.metrics)
-        self.resolver = Resolver(self.store, self.fills, self.roster, self.asker, self._origins, self.metrics)
+        self.resolver = Resolver(
+            self.store, self.fills, self.roster, self.asker, self._origins, self.metrics, self.book
+        )
+        purge_file = PurgeFile(directory / PURGES) if directory else None
+        self.purges = Purges(self.book, self.roster, self.asker, self.metrics, purge_file)
+        self.store.pointers.allows = self.purges.allows
+        self.roster.on_view = self.purges.on_view
         self.membership: Membership | None = None
         if config.swarm is not None:
             file = ViewFile(directory / "view") if directory else None
@@ -79,6 +93,8 @@ class Edge:
             self._origins,
             self.metrics,
         )
+        self.hits = Hits(self._site_of_hits, self.sites.path, self.store, self.roster.swarm_time)
+        self._front: Front | None = None
         topology = config.swarm.topology if config.swarm else "none"
         self.pages = Pages(self.roster, self.store, self.sites, topology, self._unwell)
         self._viewer_app = web.Application(client_max_size=0)
@@ -89,7 +105,9 @@ class Edge:
         self.peers = None
         if gatekeeper is not None:
             sites = frozenset(self._origins)
-            self.peers = PeerHttp(gatekeeper, self.roster, self.store, self.fills, self.resolver, sites, self.metrics)
+            self.peers = PeerHttp(
+                gatekeeper, self.roster, self.store, self.fills, self.resolver, sites, self.metrics, self.purges
+            )
         self._draining = False
         self._drained = asyncio.Event()
         self._listening = False
@@ -117,7 +135,7 @@ class Edge:
             return SignedOrigin(
                 urls, check, self.asker, self._anonymous, lambda: self.roster.standalone, SMALL_BYTES - 1, failed
             )
-        return PlainOrigin(urls, self.roster.check, self.roster.signer, self.roster.swarm_time, failed)
+        return PlainOrigin(urls, self.roster.check, self.roster.signer, self.roster.swarm_time, failed, self.book)
 
     def _warn(self) -> None:
         """What the configuration says that may not do what its writer thinks."""
@@ -146,6 +164,7 @@ class Edge:
         self._warn()
         if self.membership is not None:
             await self.membership.restore()
+        await self.purges.open()
         try:
             await self.store.open(self._adopt, self.resolver.restore)
         except OSError as error:
@@ -161,24 +180,39 @@ class Edge:
             self._troubles,
             self._drained.set,
             config.admin.token_file,
+            self.purges,
+            Naming(tuple(self._origins), lambda host: self.sites.site_of(host), self.sites.path),
         )
         await self._serve("admin", admin.app(), config.admin.listen, None)
         if self.peers is not None:
             await self._serve("peer", self.peers.app(), config.peer.listen, congestion)
         tls = config.viewer.tls
         context = tls_context(tls.certificate, tls.key) if tls else None
-        await self._serve("viewer", self._viewer_app, config.viewer.listen, congestion, context)
+        await self._serve_viewers(config.viewer, congestion, context)
         self._listening = True
 
-    async def _serve(
-        self,
-        name: str,
-        app: web.Application,
-        address: object,
-        congestion: str | None,
-        context: ssl.SSLContext | None = None,
+    async def _serve(self, name: str, app: web.Application, address: Address, congestion: str | None) -> None:
+        listener = listen(f"{name}.listen", address, congestion)
+        runner = await self._runner(app)
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        bound = bound_address(listener)
+        self._addresses[name] = str(bound)
+        if name == "peer":
+            self._peer_port = bound.port
+
+    async def _serve_viewers(
+        self, viewer: settings.Viewer, congestion: str | None, context: ssl.SSLContext | None
     ) -> None:
-        listener = listen(f"{name}.listen", address, congestion)  # type: ignore[arg-type]
+        listener = listen("viewer.listen", viewer.listen, congestion)
+        server = (await self._runner(self._viewer_app)).server
+        assert server is not None
+        unsent = self.config.cache.memory // 4
+        self._front = Front(viewer, server, self.hits, self.metrics, self.roster.swarm_time, unsent)
+        self._front.start(listener, context)
+        self._addresses["viewer"] = str(bound_address(listener))
+        self.metrics.viewer_connections.read = lambda: float(self._front.count() if self._front else 0)
+
+    async def _runner(self, app: web.Application) -> web.AppRunner:
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -191,14 +225,7 @@ class Edge:
         )
         await runner.setup()
         self._runners.append(runner)
-        await web.SockSite(runner, listener, ssl_context=context, backlog=BACKLOG).start()
-        bound = bound_address(listener)
-        self._addresses[name] = str(bound)
-        if name == "peer":
-            self._peer_port = bound.port
-        if name == "viewer":
-            server = runner.server
-            self.metrics.viewer_connections.read = lambda: float(len(server.connections) if server else 0)
+        return runner
 
     def _adopt(self, logged: Logged) -> Held | None:
         """A version read back from disk, if its site is still ours and its pages verify."""
@@ -224,14 +251,16 @@ class Edge:
     async def run(self) -> None:
         """Announce, sample rates; returns when POST /drain asks for a stop."""
         async with asyncio.TaskGroup() as tasks:
-            sampling = tasks.create_task(self._sample())
+            background = [tasks.create_task(self._sample())]
             if self.membership is not None and self.config.swarm is not None:
                 advertise = str(self.config.peer.advertise) if self.config.peer.advertise else None
                 capacity = self.config.swarm.capacity
                 announcing = self.membership.run(self._peer_port, advertise, float(capacity) if capacity else None)
                 self._announcing = tasks.create_task(announcing)
+                background.append(tasks.create_task(self.purges.run()))
             await self._drained.wait()
-            sampling.cancel()
+            for task in background:
+                task.cancel()
             if self._announcing is not None:
                 self._announcing.cancel()
 
@@ -247,6 +276,7 @@ class Edge:
     async def stop(self) -> None:
         """Health says 503 for the grace, the swarm is told goodbye, what is being sent is finished."""
         self._draining = True
+        self.hits.close()
         if self._announcing is not None:
             self._announcing.cancel()
             await asyncio.wait((self._announcing,))
@@ -256,8 +286,11 @@ class Edge:
         await self._close()
 
     async def _close(self) -> None:
+        if self._front is not None:
+            await self._front.close(FINISH_S)
         for runner in reversed(self._runners):
             await runner.cleanup()
+        await self.purges.close()
         await self.resolver.close()
         await self.fills.close()
         await self.store.close()
@@ -272,6 +305,13 @@ class Edge:
         if self._draining:  # so that nobody's next request meets a closed connection
             response.headers["Connection"] = "close"
             response.force_close()
+        elif OFFERED in request:
+            self.hits.offer(request, response, *request[OFFERED])
+
+    def _site_of_hits(self, host: str) -> str | None:
+        """Tokens are checked on the slow path alone."""
+        site = self.sites.site_of(host)
+        return None if site is None or self.sites.asks_for_tokens(site) else site
 
     # --- how it is
 
@@ -297,6 +337,8 @@ class Edge:
                 troubles.append(f"leaf: {membership.why_leaf}")
             if membership.tracker_silent:
                 troubles.append(f"tracker silent, going on with the last view: {membership.tracker_silent}")
+        if self.purges.trouble:
+            troubles.append(f"purges cannot be kept on disk: {self.purges.trouble}")
         if self.store.disk_trouble:
             troubles.append(f"disk failing, serving from memory and peers: {self.store.disk_trouble}")
         return troubles

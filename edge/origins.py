@@ -35,6 +35,7 @@ from swarm.metainfo import (
 )
 from swarm.names import Path, version_id
 from swarm.playlist import rewrite
+from swarm.purging import PurgeBook
 from swarm.wire import (
     Ask,
     EndFrame,
@@ -159,9 +160,11 @@ class PlainOrigin:
         signer: Signer,
         swarm_time: Callable[[], float],
         on_fault: Failed,
+        book: PurgeBook | None = None,
     ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self.check = check
+        self._book = PurgeBook() if book is None else book
         self._signer = signer
         self._swarm_time = swarm_time
         self._on_fault = on_fault
@@ -198,13 +201,15 @@ class PlainOrigin:
         """One GET, conditional if the asker knows a pointer: pointer, pages and pieces as they arrive."""
         path = Path(ask.site, *_split(ask.path))
         known = _own_pointer(ask.pointer) if ask.version is None else None
+        # Before it is asked for: a purge that comes meanwhile covers the answer, one that came before does not.
+        sequence = self._next_sequence(ask.known_sequence or 0)
         async with await self.request("GET", path.target, _conditional(known, ask)) as response:
             if response.status >= 500:
                 self._on_fault(OriginFault.STATUS)
                 raise OriginUnreachable(f"origin answered {response.status}")
             playlist = await self._playlist(path, response)
             size = response.content_length if playlist is None else len(playlist)
-            pointer = self._pointer(path, response, size, known)
+            pointer = self._pointer(path, response, size, known, sequence)
             if pointer is None:
                 yield RefusedFrame(Why.UNSHARED)
             elif ask.version is not None and pointer.version != ask.version:
@@ -219,6 +224,10 @@ class PlainOrigin:
                     async for frame in self._body(pointer, chunks):
                         yield frame
             yield EndFrame()
+
+    def _next_sequence(self, after: int) -> int:
+        self._sequence = max(self._sequence + 1, int(self._swarm_time() * 1000), after + 1)
+        return self._sequence
 
     async def _playlist(self, path: Path, response: aiohttp.ClientResponse) -> bytes | None:
         """A playlist's body, the URIs under the origin's URL made relative so that they lead back to us; None for
@@ -235,16 +244,16 @@ class PlainOrigin:
         return text.encode()
 
     def _pointer(
-        self, path: Path, response: aiohttp.ClientResponse, size: int | None, known: Pointer | None
+        self, path: Path, response: aiohttp.ClientResponse, size: int | None, known: Pointer | None, sequence: int
     ) -> Pointer | None:
         """The pointer these headers make; None where HTTP forbids to share the response."""
         if known is not None and response.status == HTTPStatus.NOT_MODIFIED:
-            return self._made(path, _updated(known, _fields(response)), known)
+            return self._made(path, _updated(known, _fields(response)), known, sequence)
         now = self._swarm_time()
         bare = Pointer(
             site=path.site,
             path=path.target,
-            version=version_id(path.key, "", _validator(response, now), size or 0),
+            version=version_id(path.key, "", _validator(response, now) + self._purged(path, response), size or 0),
             status=response.status,
             headers=(),
             sequence=0,
@@ -254,9 +263,14 @@ class PlainOrigin:
             size=size,
             piece_bytes=piece_bytes_for(size),
         )
-        return self._made(path, _fields(response), bare) if _is_for_all(response) else None
+        return self._made(path, _fields(response), bare, sequence) if _is_for_all(response) else None
 
-    def _made(self, path: Path, headers: tuple[tuple[str, str], ...], bare: Pointer) -> Pointer | None:
+    def _purged(self, path: Path, response: aiohttp.ClientResponse) -> str:
+        """Part of what tells versions apart: after a hard purge, the same validator is no proof of the same bytes."""
+        purge = self._book.judge(path, 0, _fields(response))
+        return "" if purge is None or purge.soft else f" purged {purge.sequence}"
+
+    def _made(self, path: Path, headers: tuple[tuple[str, str], ...], bare: Pointer, sequence: int) -> Pointer | None:
         """The pointer with the lifetime its headers state, or the profile's where they are silent."""
         now = self._swarm_time()
         life = lifetime(bare.status, headers, received_at=now)
@@ -264,12 +278,11 @@ class PlainOrigin:
             life = hls_default(path.url_path, bare.status) or life
         if not life.storable:
             return None
-        self._sequence = max(self._sequence + 1, int(now * 1000))
         made = now - initial_age_s(headers, 0.0)
         return msgspec.structs.replace(
             bare,
             headers=tuple((name, value) for name, value in headers if name.lower() not in HOP_BY_HOP),
-            sequence=self._sequence,
+            sequence=sequence,
             made=made,
             expires=made + life.ttl_s,
         )

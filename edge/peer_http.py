@@ -9,22 +9,24 @@ import time
 
 from aiohttp import web
 
-from daemon.answering import FrameStream, admit, hello_handler, read_ask
-from daemon.asking import ASK_PATH
+from daemon.answering import FrameStream, admit, hello_handler, message_response, read_ask, read_body
+from daemon.asking import ASK_PATH, MOST_MESSAGE_BYTES, PURGE_PATH
 from daemon.peer_auth import HELLO_PATH, Gatekeeper
 from edge.fills import Fills, VersionGone
 from edge.held import EVERYTHING, Awaits, Held, Waiter
 from edge.metrics import EdgeMetrics
 from edge.pointers import Known
+from edge.purges import Purges
 from edge.resolver import Resolver, Unshared
 from edge.roster import Roster
 from edge.store import Store
 from swarm import pieces
-from swarm.accounting import Role
+from swarm.accounting import Control, Role
 from swarm.errors import OriginUnreachable, RemoteError
 from swarm.ladder import judge
 from swarm.names import BadPath, Path, normalise
-from swarm.wire import Ask, PageFrame, PointerFrame, RefusedFrame, UnchangedFrame, Why
+from swarm.purging import PurgeMessage
+from swarm.wire import Ask, PageFrame, PointerFrame, RefusedFrame, UnchangedFrame, Why, decode_message
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class PeerHttp:
         resolver: Resolver,
         sites: frozenset[str],
         metrics: EdgeMetrics,
+        purges: Purges,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._roster = roster
@@ -52,12 +55,14 @@ class PeerHttp:
         self._resolver = resolver
         self._sites = sites
         self._metrics = metrics
+        self._purges = purges
         self.to_peers: dict[str, int] = {}  # bytes sent to each peer, for the picture of the swarm
 
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_post(HELLO_PATH, hello_handler(self._gatekeeper))
         app.router.add_post(ASK_PATH, self.handle_ask)
+        app.router.add_post(PURGE_PATH, self.handle_purge)
         return app
 
     async def handle_ask(self, request: web.Request) -> web.StreamResponse:
@@ -76,6 +81,18 @@ class PeerHttp:
             return stream.cut()  # the asker went away, or takes nothing any more
         finally:
             self._count(stream, asker, ask.role)
+
+    async def handle_purge(self, request: web.Request) -> web.Response:
+        """Purges that another edge has, or was asked for; answered when they are in force here."""
+        body = await read_body(request, MOST_MESSAGE_BYTES)
+        sender = admit(self._gatekeeper, request, body)
+        try:
+            message = decode_message(body, PurgeMessage)
+        except RemoteError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from error
+        reply = message_response(await self._purges.on_message(message, sender))
+        self._metrics.control_bytes[Control.GOSSIP] += len(reply.body)  # type: ignore[arg-type]
+        return reply
 
     def _path(self, ask: Ask) -> Path:
         """HTTP 400 unless the path is spelt as this edge would: two spellings must not become two entries."""
@@ -198,8 +215,8 @@ class PeerHttp:
     def _held(self, path: Path, ask: Ask) -> Held | None:
         """The version asked for; the asker's pointer makes it known to a home that never heard of it."""
         assert ask.version is not None
+        known = self._store.pointers.known(path)  # first: it may be purged, and its version with it
         held = self._store.held(ask.version)
-        known = self._store.pointers.known(path)
         if ask.pointer is not None and (held is None or known is None):
             try:
                 known = self._resolver.learn(path, ask.pointer)

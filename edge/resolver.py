@@ -22,6 +22,7 @@ from swarm.ladder import ORIGIN, holder_rungs, pointer_rungs
 from swarm.metainfo import Pointer, open_pointer
 from swarm.names import Path
 from swarm.placement import SMALL_BYTES
+from swarm.purging import PurgeBook
 from swarm.wire import Ask, Frame, PieceFrame, PointerFrame, RefusedFrame, UnchangedFrame, WaitFrame, Why
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Resolver:
         asker: Asker,
         origins: Mapping[str, Origin],
         metrics: EdgeMetrics,
+        book: PurgeBook | None = None,
     ) -> None:
         self._store = store
         self._fills = fills
@@ -66,6 +68,7 @@ class Resolver:
         self._asker = asker
         self._origins = origins
         self._metrics = metrics
+        self._book = PurgeBook() if book is None else book
         self._under_way: dict[tuple[str, bool], asyncio.Task[Known]] = {}
         self._unshared: dict[str, float] = {}
 
@@ -130,8 +133,11 @@ class Resolver:
         return (asking.result(), True) if done else (known, False)
 
     def learn(self, path: Path, frame: PointerFrame) -> Known:
-        """Take a pointer that came along with a question. RemoteError if it does not verify or is too old."""
-        return self._learn(path, frame, self._origins[path.site])[0]
+        """Take a pointer that came along with a question. RemoteError if it does not verify, is too old or purged."""
+        known, said = self._learn(path, frame, self._origins[path.site])
+        if self._is_purged(path, said):
+            raise RemoteError("it was purged")
+        return known
 
     def restore(self, path: Path, record: PointerRecord) -> None:
         """A pointer read back from disk, its age counted by the wall clock while we were away."""
@@ -233,9 +239,22 @@ class Resolver:
         lost = set(self._roster.unusable())
         steps = holder_rungs(self._roster.ranked(path), self._roster.me, lost)
         found = await self._ask_edges(path, steps, lost)
+        if found is not None:
+            found = self._store.pointers.known(path)  # stale or gone, if it was purged
         return found if found is not None and may_stand_in(found, time.monotonic()) else None
 
     async def _ask_origin(self, path: Path) -> Known:
+        """Again, if what it answers was purged while it was asked."""
+        while True:
+            generation = self._book.generation
+            try:
+                return await self._ask_origin_once(path, self._book.newest)
+            except _Refused:
+                if generation == self._book.generation:  # it does not number so high: its clock is hours behind
+                    return await self._ask_origin_once(path, 0)
+
+    async def _ask_origin_once(self, path: Path, above: int) -> Known:
+        """`above`: what it answers is numbered higher, so that no purge in force now covers it anywhere."""
         origin = self._origins[path.site]
         known = self._store.pointers.known(path)
         reason = self._reason(path, known)
@@ -243,7 +262,7 @@ class Resolver:
             site=path.site,
             path=path.target,
             inline_bytes=self._inline_bytes(path, origin, known),
-            known_sequence=known.pointer.sequence if known else None,
+            known_sequence=max(known.pointer.sequence if known else 0, above) or None,
             known_version=self._held_whole(known),
             pointer=PointerFrame(known.signed, 0, known.trust) if known else None,
             reason=reason,
@@ -275,7 +294,7 @@ class Resolver:
     async def _read(self, path: Path, frames: AsyncGenerator[Frame, None], node: str, ask: Ask) -> Known:
         """The pointer at the head of an answer; a body that follows is handed to its fill."""
         began = time.monotonic()
-        adopted = False
+        adopted, generation = False, self._book.generation
         try:
             async for frame in frames:
                 match frame:
@@ -283,6 +302,7 @@ class Resolver:
                         continue
                     case PointerFrame():
                         known, said = self._learn(path, frame, self._origins[path.site])
+                        self._judge(known, node, ask, generation)
                         # A sender may be behind what we know: then what follows is another version's body.
                         is_ours = said.version == known.pointer.version
                         adopted = is_ours and self._adopt(path, known, frames, node, ask, began)
@@ -290,7 +310,7 @@ class Resolver:
                             await self._read_rest(frames, node, ask)
                         return known
                     case UnchangedFrame(age_ms):
-                        known = self._confirm(path, age_ms)
+                        known = self._confirm(path, age_ms, node, ask, generation)
                         await self._read_rest(frames, node, ask)
                         return known
                     case RefusedFrame():
@@ -337,6 +357,7 @@ class Resolver:
         pointer = open_pointer(frame.signed, origin.check)
         if (pointer.site, pointer.path) != (path.site, path.target):
             raise RemoteError(f"pointer of {pointer.path} for {path.target}", Cause.UNEXPECTED)
+        self._book.on_seen(path.site, pointer.sequence)
         now = time.monotonic()
         known = Known(path, pointer, frame.signed, frame.trust, now - self._age_s(pointer, frame.age_ms))
         standing = self._store.pointers.known(path)
@@ -352,11 +373,25 @@ class Resolver:
         by_signature_s = self._roster.swarm_time() - pointer.made - CLOCK_SLACK_S
         return max(0.0, age_ms / 1000, by_signature_s if self._roster.offset_s is not None else 0.0)
 
-    def _confirm(self, path: Path, age_ms: int) -> Known:
+    def _is_purged(self, path: Path, pointer: Pointer) -> bool:
+        return self._book.judge(path, pointer.sequence, pointer.headers) is not None
+
+    def _judge(self, known: Known, node: str, ask: Ask, generation: int) -> None:
+        """_Refused if it was purged. What the origin says after every purge is good, however it numbers it; a mere
+        holder is asked for what may stand in, and a soft purge leaves that."""
+        if node == ORIGIN and generation == self._book.generation:
+            known.judged = generation
+        elif (node == ORIGIN or ask.role is not Role.HOLDER) and self._is_purged(known.path, known.pointer):
+            raise _Refused(Why.NOT_HELD, ())
+
+    def _confirm(self, path: Path, age_ms: int, node: str, ask: Ask, generation: int) -> Known:
         """The pointer we have is the current one; its age is what the sender says."""
         known = self._store.pointers.known(path)
         if known is None:
+            if node == ORIGIN and ask.pointer is None and ask.known_sequence is not None:
+                raise _Refused(Why.NOT_HELD, ())  # only a number was told it, and it does not number so high
             raise RemoteError("unchanged, but from what?", Cause.UNEXPECTED)
+        self._judge(known, node, ask, generation)
         known.made_at = max(known.made_at, time.monotonic() - self._age_s(known.pointer, age_ms))
         return known
 

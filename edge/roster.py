@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path as FilePath
 
@@ -36,6 +36,7 @@ class Roster:
         self.offset_s: float | None = None  # swarm's clock minus ours
         self.refused = False  # the tracker does not accept our secret, or we not its
         self.claim_at = 0.0  # swarm's clock: since when this edge's homes are what they are
+        self.on_view: Callable[[], None] = lambda: None  # told of every view that comes
         self._edges: tuple[Edge, ...] = ()
         self._previous: tuple[Edge, ...] = ()
         self.check = checker(self._key_of)
@@ -110,6 +111,7 @@ class Roster:
             if now - self.claim_at >= SETTLED_S:  # a view that passed in a moment left nothing anywhere
                 self._previous = self._edges
             self._edges, self.claim_at = edges, now
+        self.on_view()
 
     def _tell_changes(self, peers: dict[str, Peer]) -> None:
         before = self.view.peers
