@@ -26,6 +26,7 @@ class Known:
     trust: str
     made_at: float
     standing: bool = True  # False for good once it was replaced, doubted, purged or evicted
+    judged: int = -1  # by which generation of the purges it was found good
 
     def age_s(self, now: float) -> float:
         return max(0.0, now - self.made_at)
@@ -37,6 +38,7 @@ class Pointers:
     def __init__(self, retire: Callable[[bytes], None]) -> None:
         self._known: OrderedDict[str, list[Known]] = OrderedDict()
         self._retire = retire
+        self.allows: Callable[[Known], bool] = lambda known: True  # False: it was purged
 
     def __repr__(self) -> str:
         return f"<Pointers of {len(self._known)} paths>"
@@ -50,15 +52,23 @@ class Pointers:
         if variants is None:
             return None
         self._known.move_to_end(path.key)
+        known: Known | None
+        purged: list[Known] = []
         for known in variants:
             pointer = known.pointer
-            if not pointer.variant or suits(pointer.variant, fields, pointer.header("content-language")):
-                return known
-        return None
+            if pointer.variant and not suits(pointer.variant, fields, pointer.header("content-language")):
+                continue
+            if self.allows(known):
+                break
+            purged.append(known)
+        else:
+            known = None
+        self._drop(path, purged)
+        return known
 
     def all(self, path: Path) -> tuple[Known, ...]:
         """Every pointer of a path, newest first."""
-        return tuple(self._known.get(path.key, ()))
+        return tuple(known for known in self._known.get(path.key, ()) if self.allows(known))
 
     def variant(self, path: Path, variant: str) -> Known | None:
         """The pointer of exactly this variant."""
@@ -86,25 +96,29 @@ class Pointers:
 
     def naming(self, path: Path, version: bytes) -> Known | None:
         """The pointer by which the path means this version, if it does."""
-        return next((known for known in self._known.get(path.key, ()) if known.pointer.version == version), None)
+        return next(iter(self._naming(path, version)), None)
 
     def doubt(self, path: Path, version: bytes | None) -> None:
         """What the path meant is gone at the origin, or never became whole here: ask again. Newer knowledge stands."""
-        self._drop(path, lambda known: known.pointer.version == version)
+        self._drop(path, self._naming(path, version))
 
     def doubt_all(self, path: Path) -> None:
         """Whatever the path meant, it may mean something else now."""
-        self._drop(path, lambda known: True)
+        self._drop(path, list(self._known.get(path.key, ())))
 
     def forget(self, path: Path, version: bytes) -> None:
         """The path no longer means a version that is itself being dropped."""
-        self._drop(path, lambda known: known.pointer.version == version, retire=False)
+        self._drop(path, self._naming(path, version), retire=False)
 
-    def _drop(self, path: Path, which: Callable[[Known], bool], *, retire: bool = True) -> None:
-        variants = self._known.get(path.key, [])
-        gone = [known for known in variants if which(known)]
+    def _naming(self, path: Path, version: bytes | None) -> list[Known]:
+        return [known for known in self._known.get(path.key, ()) if known.pointer.version == version]
+
+    def _drop(self, path: Path, gone: list[Known], *, retire: bool = True) -> None:
+        if not gone:
+            return
+        variants = self._known[path.key]
         variants[:] = [known for known in variants if known not in gone]
-        if gone and not variants:
+        if not variants:
             del self._known[path.key]
         self._on_gone(gone, variants, retire=retire)
 
