@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
     # --- what the transport tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
         self.deadline = time.monotonic() + float(self._front.config.header_timeout)
         self._front.on_made(self)
 
@@ -446,7 +446,7 @@ class Connection(asyncio.Protocol):
         """The body of the request that is being answered is no body."""
         assert self._handler is not None
         begun = self._handler.has_begun()
-        self._handler.connection_lost(None)
+        self._handler.give_up()
         self._handler = None
         if begun:
             self.abort()
@@ -511,6 +511,11 @@ class _Handler(web.RequestHandler):
         before = self._request_count
         self.data_received(head)
         return self._request_count == before + 1
+
+    def give_up(self) -> None:
+        """Cancel the request under way; the connection stays open."""
+        self.transport = None
+        self.connection_lost(None)
 
     def has_begun(self) -> bool:
         """Whether some of the answer under way was written."""

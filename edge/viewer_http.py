@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 
 from edge.fills import Fills, VersionGone
 from edge.held import EVERYTHING, Held
+from edge.hits import OFFERED
 from edge.metrics import EdgeMetrics
 from edge.origins import HOP_BY_HOP, Origin, PlainOrigin
 from edge.playlists import MOST_PLAYLIST_BYTES, Form, Playlists, coding, is_playlist, personal, varies
@@ -226,6 +227,8 @@ class ViewerHttp:
         first, source = await _first_of(parts)
         status, headers = self._head_of(delivery, source)
         self._timed(request, delivery.outcome, headers, began)
+        if delivery.outcome is Outcome.HIT and delivery.whole_here and not delivery.partial and source is Source.MEMORY:
+            request[OFFERED] = delivery.resolved.known, delivery.held
         delivery.begun = True
         return await self._stream(request, delivery, status, headers, first, source, parts)
 
