@@ -388,7 +388,7 @@ class Connection(asyncio.Protocol):
         is_good = now < ready.until and held.ready is not None and ready.known.standing
         if not is_good and not front.hits.renew(ready, now):
             return False
-        body = held.ready
+        body = held.ready if ready.form is None else (ready.form,)
         if body is None or (ready.body_bytes > SMALL_HIT_BYTES and front.unsent_bytes > front.most_unsent_bytes):
             return False
         assert self._transport is not None

@@ -24,6 +24,7 @@ from swarm.request_head import RequestHead
 MOST_READY = 16_384  # answers; the oldest are forgotten, and offered again when they are asked for
 MOST_BLOCKS = 4_096  # header blocks; all are forgotten at once
 MOST_LINES = 65_536  # request lines under all blocks; likewise
+MOST_FORM_BYTES = 32 << 10  # of a compressed playlist, which is kept here beside the memory tier
 MOST_BODY_BYTES = 4 << 20  # what is longer is sent piece by piece, as its viewer takes it
 
 # Fields that change nothing in an answer of ours, beside those read in `_class_of`. Whatever is not here (Range,
@@ -49,9 +50,12 @@ Key = tuple[str, *tuple[str | None, ...]]  # path, and the values of SELECTING w
 class Ready:
     """One answer: good until `until` (monotonic), as long as its pointer stands and `held.ready` is there."""
 
-    __slots__ = ("_changing", "_parts", "body_bytes", "head", "held", "key", "known", "until")
+    __slots__ = ("_changing", "_parts", "body_bytes", "form", "head", "held", "key", "known", "until")
 
-    def __init__(self, key: Key, known: Known, held: Held, head: bytes, body_bytes: int) -> None:
+    def __init__(
+        self, key: Key, known: Known, held: Held, head: bytes, body_bytes: int, form: bytes | None = None
+    ) -> None:
+        self.form = form  # the body where it is not the version's own: a compressed playlist
         self.key = key
         self.known = known
         self.held = held
@@ -200,7 +204,14 @@ class Hits:
 
     # --- answers
 
-    def offer(self, request: web.BaseRequest, response: web.StreamResponse, known: Known, held: Held) -> None:
+    def offer(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        known: Known,
+        held: Held,
+        form: bytes | None = None,
+    ) -> None:
         """A fresh answer with its whole body from memory, about to be sent by the slow path, its headers complete."""
         path = known.path
         site = self._site_of(request.headers.get(hdrs.HOST, ""))
@@ -211,13 +222,14 @@ class Hits:
         size = held.metainfo.size
         if not selecting.issubset(SELECTING) or size is None or size > MOST_BODY_BYTES:
             return
-        if not self._store.make_ready(held):
+        if (form is not None and len(form) > MOST_FORM_BYTES) or not self._store.make_ready(held):
             return
         values = (request.headers.get(name, ABSENT) if name in selecting else None for name in SELECTING)
         key: Key = (path.key, *values)
         if key not in self._ready and len(self._ready) >= MOST_READY:
             del self._ready[next(iter(self._ready))]
-        self._ready[key] = Ready(key, known, held, _head_of(response), size)
+        size = size if form is None else len(form)
+        self._ready[key] = Ready(key, known, held, _head_of(response), size, form)
 
 
 def _is_plain(request: web.BaseRequest, response: web.StreamResponse) -> bool:
@@ -225,6 +237,7 @@ def _is_plain(request: web.BaseRequest, response: web.StreamResponse) -> bool:
     headers = response.headers
     return (
         request.method == hdrs.METH_GET
+        and hdrs.RANGE not in request.headers  # never compressed, even if it is ignored
         and request.version == HttpVersion11
         and response.status == HTTPStatus.OK
         and bool(response.keep_alive)

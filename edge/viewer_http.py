@@ -215,6 +215,8 @@ class ViewerHttp:
             delivery.outcome = Outcome.REFUSED
         if request.method == hdrs.METH_GET and isinstance(response.body, bytes):
             self._count(held, source, len(response.body))
+        if delivery.outcome is Outcome.HIT and source is Source.MEMORY and not form.personal:
+            request[OFFERED] = resolved.known, held, form.body
         self._metrics.viewer_requests[delivery.outcome] += 1
         return response
 
