@@ -1,5 +1,6 @@
 """Addresses as configuration names them: `host:port` to listen on, URLs to fetch from, names of nodes and hosts."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import NewType
@@ -8,10 +9,12 @@ from urllib.parse import urlsplit
 Url = NewType("Url", str)  # absolute http or https, without query, fragment, user or final slash
 NodeName = NewType("NodeName", str)  # goes into headers, metric labels and file names: letters, digits and . _ - only
 HostName = NewType("HostName", str)  # lower case, no port
+Network = NewType("Network", str)  # IP addresses that begin alike, such as 10.0.0.0/8; for `ipaddress.ip_network`
 
 ADDRESS_EXPECTED = 'host:port, such as 0.0.0.0:8080 or "[::]:8080"'
 URL_EXPECTED = "a URL such as http://origin:8000 (http or https, no query, no user name)"
 NAME_EXPECTED = "a name of at most 63 letters, digits, dots, dashes or underscores"
+NETWORK_EXPECTED = "an IP address or a network such as 10.0.0.0/8"
 HOST_EXPECTED = "a host name without a port, such as video.example"
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})", re.ASCII)
@@ -73,3 +76,13 @@ def parse_host_name(value: object) -> HostName:
     if not _HOST.fullmatch(host):
         raise ValueError(f"expected {HOST_EXPECTED}")
     return HostName(host)
+
+
+def parse_network(value: object) -> Network:
+    """An IP address or a network of them. ValueError otherwise."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected {NETWORK_EXPECTED}")
+    try:
+        return Network(str(ipaddress.ip_network(value)))
+    except ValueError:
+        raise ValueError(f"expected {NETWORK_EXPECTED}") from None

@@ -65,6 +65,14 @@ def _text(value: object) -> str:
     return value
 
 
+def _count(value: object) -> int:
+    if type(value) is int and value > 0:
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and 0 < int(value[:12]):
+        return int(value[:12])
+    raise ValueError("expected a number above 0")
+
+
 def _flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -81,7 +89,9 @@ _LEAVES: dict[object, tuple[Callable[[object], object], str]] = {
     addresses.Url: (addresses.parse_url, addresses.URL_EXPECTED),
     addresses.NodeName: (addresses.parse_node_name, addresses.NAME_EXPECTED),
     addresses.HostName: (addresses.parse_host_name, addresses.HOST_EXPECTED),
+    addresses.Network: (addresses.parse_network, addresses.NETWORK_EXPECTED),
     Path: (_path, "a path"),
+    int: (_count, "a number above 0"),
     str: (_text, "text (put it in quotes)"),
     bool: (_flag, "true or false"),
 }

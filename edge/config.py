@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from daemon.addresses import Address, HostName, NodeName, Url
+from daemon.addresses import Address, HostName, Network, NodeName, Url
 from swarm.units import BitsPerSecond, Bytes, Seconds
 
 DEFAULT_SITE = "default"  # the site of the bare `origin`: every host that `sites` does not name
@@ -33,10 +33,7 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
     least_rate: BitsPerSecond = BitsPerSecond(8_000)  # who takes less over 30 s is cut off; no stream is so thin
     connections: int = 20_000  # altogether; the next ones wait in the kernel
     connections_per_address: int = 4_096  # generous: a whole campus may come from one; the next ones are closed
-
-    def __post_init__(self) -> None:
-        if self.connections < 1 or self.connections_per_address < 1:
-            raise ValueError("connections and connections_per_address must be at least 1")
+    proxy_protocol_from: tuple[Network, ...] = ()  # balancers that say first who the viewer is (PROXY protocol 1 or 2)
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
