@@ -94,6 +94,7 @@ class Edge:
             self.metrics,
         )
         self.hits = Hits(self._site_of_hits, self.sites.path, self.store, self.roster.swarm_time)
+        self.purges.on_applied = self.hits.clear
         self._front: Front | None = None
         topology = config.swarm.topology if config.swarm else "none"
         self.pages = Pages(self.roster, self.store, self.sites, topology, self._unwell)

@@ -100,6 +100,17 @@ class Lines(dict[bytes, Ready]):
         self.choices = tuple(product(*((None, value) for value in selecting)))  # under which an answer may stand
 
 
+class Block:
+    """A header block that was read: from the CRLF before the first field to the empty line that ends it."""
+
+    __slots__ = ("lines", "size", "text")
+
+    def __init__(self, text: bytes, lines: Lines) -> None:
+        self.text = text
+        self.size = len(text)
+        self.lines = lines
+
+
 class Hits:
     """The table. `site_of` a host is None where the site takes no part; `path_of` may raise BadPath."""
 
@@ -114,7 +125,7 @@ class Hits:
         self._path_of = path_of
         self._store = store
         self._swarm_time = swarm_time
-        self.blocks: dict[bytes, Lines] = {}  # header block, from the CRLF before it to the empty line that ends it
+        self.blocks: dict[bytes, Block] = {}
         self._classes: dict[tuple[str, tuple[str, ...]], Lines] = {}
         self._line_count = 0
         self._ready: dict[Key, Ready] = {}
@@ -124,11 +135,14 @@ class Hits:
         return f"<Hits {len(self._ready)} answers, {len(self.blocks)} header blocks>"
 
     def clear(self) -> None:
-        """Forget everything: every answer is made by the slow path again, once."""
-        self.blocks.clear()
-        self._classes.clear()
-        self._line_count = 0
+        """Forget every answer: the slow path makes it again, once."""
         self._ready.clear()
+        self._forget_lines()
+
+    def _forget_lines(self) -> None:
+        for lines in self._classes.values():
+            lines.clear()  # in place: connections know them
+        self._line_count = 0
 
     def close(self) -> None:
         """Nothing is answered from here any more: the edge is leaving, and its answers say so."""
@@ -137,18 +151,20 @@ class Hits:
 
     # --- requests
 
-    def lines_for(self, block: bytes, request: RequestHead) -> Lines | None:
-        """The request lines known under a header block; None if what it asks for is not for the hit path."""
+    def block_for(self, text: bytes, request: RequestHead) -> Block | None:
+        """A header block read for the first time; None if what it asks for is not for the hit path."""
         kind = self._class_of(request) if self.open else None
         if kind is None:
             return None
+        if len(self.blocks) >= MOST_BLOCKS:
+            self.blocks.clear()
+            self._forget_lines()
+            self._classes.clear()
         lines = self._classes.get(kind)
         if lines is None:
             lines = self._classes[kind] = Lines(*kind)
-        if len(self.blocks) >= MOST_BLOCKS:
-            self.blocks.clear()
-        self.blocks[block] = lines
-        return lines
+        block = self.blocks[text] = Block(text, lines)
+        return block
 
     def _class_of(self, request: RequestHead) -> tuple[str, tuple[str, ...]] | None:
         """What an answer may depend on: the site, and the values of SELECTING."""
@@ -183,9 +199,7 @@ class Hits:
 
     def _remember(self, lines: Lines, line: bytes, ready: Ready) -> None:
         if self._line_count >= MOST_LINES:
-            for others in self._classes.values():
-                others.clear()
-            self._line_count = 0
+            self._forget_lines()
         lines[line] = ready
         self._line_count += 1
 
@@ -221,6 +235,8 @@ class Hits:
         selecting = {name.strip().lower() for name in varies.split(",")} - {""}
         size = held.metainfo.size
         if not selecting.issubset(SELECTING) or size is None or size > MOST_BODY_BYTES:
+            return
+        if not self._store.pointers.allows(known):  # purged since it was looked up
             return
         if (form is not None and len(form) > MOST_FORM_BYTES) or not self._store.make_ready(held):
             return

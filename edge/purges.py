@@ -60,7 +60,7 @@ class Report:
 
 
 class Purges:
-    """One edge's purges. `on_applied` is called whenever what was good may no longer be."""
+    """One edge's purges. `on_applied` is called whenever what was found good may no longer be."""
 
     def __init__(
         self,
@@ -69,14 +69,13 @@ class Purges:
         asker: Asker,
         metrics: EdgeMetrics,
         file: "PurgeFile | None",
-        on_applied: Callable[[], None] = lambda: None,
     ) -> None:
         self.book = book
         self._roster = roster
         self._asker = asker
         self._metrics = metrics
         self._file = file
-        self._on_applied = on_applied
+        self.on_applied: Callable[[], None] = lambda: None
         self._unkept: list[Purge] = []
         self._keeping = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
@@ -265,7 +264,7 @@ class Purges:
                 log.info("%s by %s, heard from %s", purge, purge.issuer, told_by)
         if taken:
             self._unkept += taken
-            self._on_applied()
+            self.on_applied()
         return refused
 
     def _take(self, purges: Iterable[Purge]) -> tuple[list[Purge], int]:
