@@ -81,7 +81,7 @@ class PurgeBook:
     def __init__(self) -> None:
         self._hard: dict[tuple[str, str, str], Purge] = {}
         self._soft: dict[tuple[str, str, str], Purge] = {}
-        self._prefixes: set[tuple[str, str, str]] = set()
+        self._names: dict[str, set[tuple[str, str, str]]] = {str(kind): set() for kind in PurgeKind}
         self._unheard: Purge | None = None  # stands for what this edge cannot have heard of; nobody else is told
         self._seen: dict[str, int] = {}  # site -> the highest sequence of a pointer seen
         self.generation = 0  # rises with every purge taken: what was judged before is judged again
@@ -147,8 +147,7 @@ class PurgeBook:
 
     def _add(self, purge: Purge) -> None:
         (self._soft if purge.soft else self._hard)[purge.name] = purge
-        if purge.kind == PurgeKind.PREFIX:
-            self._prefixes.add(purge.name)
+        self._names[purge.kind].add(purge.name)
         self.digest ^= _digest(purge)
         self.newest = max(self.newest, purge.sequence)
         self.generation += 1
@@ -156,7 +155,7 @@ class PurgeBook:
     def _remove(self, purge: Purge) -> None:
         del (self._soft if purge.soft else self._hard)[purge.name]
         if purge.name not in self._hard and purge.name not in self._soft:
-            self._prefixes.discard(purge.name)
+            self._names[purge.kind].discard(purge.name)
         self.digest ^= _digest(purge)
 
     def expire(self, now: float) -> int:
@@ -191,12 +190,13 @@ class PurgeBook:
             yield self._unheard
         for site in sites:
             yield from self._named((PurgeKind.URL, site, target))
-        for kind, site, value in self._prefixes:
+        for kind, site, value in self._names[PurgeKind.PREFIX]:
             if site in sites and target.startswith(value):
                 yield from self._named((kind, site, value))
-        for key in surrogate_keys(headers):
-            for site in sites:
-                yield from self._named((PurgeKind.KEY, site, key))
+        if self._names[PurgeKind.KEY]:
+            for key in surrogate_keys(headers):
+                for site in sites:
+                    yield from self._named((PurgeKind.KEY, site, key))
 
     def _named(self, name: tuple[str, str, str]) -> Iterator[Purge]:
         for purges in (self._hard, self._soft):

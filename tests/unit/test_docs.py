@@ -88,7 +88,7 @@ def test_every_metric_is_named_in_the_design(name: str):
     assert name.removeprefix("starling_") in (ROOT / "docs" / "design.md").read_text()
 
 
-@pytest.mark.parametrize("route", ["/metrics", "/livez", "/readyz", "/status", "/explain", "/drain"])
+@pytest.mark.parametrize("route", ["/metrics", "/livez", "/readyz", "/status", "/explain", "/drain", "/purge"])
 def test_every_route_of_the_admin_port_is_described_for_operators(route: str):
     assert (
         f"`{route}" in (ROOT / "docs" / "operating.md").read_text()
