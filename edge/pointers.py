@@ -48,31 +48,38 @@ class Pointers:
 
     def known(self, path: Path, fields: Headers = ()) -> Known | None:
         """What a path means to a request with these fields: the newest that suits it (RFC 9111 section 4.1)."""
-        variants = self._known.get(path.key)
-        if variants is None:
-            return None
-        self._known.move_to_end(path.key)
-        known: Known | None
-        purged: list[Known] = []
-        for known in variants:
+        for known in self._good(path):
             pointer = known.pointer
-            if pointer.variant and not suits(pointer.variant, fields, pointer.header("content-language")):
-                continue
-            if self.allows(known):
-                break
-            purged.append(known)
-        else:
-            known = None
-        self._drop(path, purged)
-        return known
+            if not pointer.variant or suits(pointer.variant, fields, pointer.header("content-language")):
+                self._known.move_to_end(path.key)
+                return known
+        return None
 
     def all(self, path: Path) -> tuple[Known, ...]:
         """Every pointer of a path, newest first."""
-        return tuple(known for known in self._known.get(path.key, ()) if self.allows(known))
+        return tuple(self._good(path))
+
+    def newest(self, path: Path) -> Known | None:
+        """What the path meant last, to whomever."""
+        return next(iter(self._good(path)), None)
 
     def variant(self, path: Path, variant: str) -> Known | None:
         """The pointer of exactly this variant."""
-        return next((known for known in self._known.get(path.key, ()) if known.pointer.variant == variant), None)
+        return next((known for known in self._good(path) if known.pointer.variant == variant), None)
+
+    def naming(self, path: Path, version: bytes) -> Known | None:
+        """The pointer by which the path means this version, if it does."""
+        return next((known for known in self._good(path) if known.pointer.version == version), None)
+
+    def _good(self, path: Path) -> list[Known]:
+        """The pointers of a path, those dropped that were purged."""
+        variants = self._known.get(path.key)
+        if variants is None:
+            return []
+        purged = [known for known in variants if not self.allows(known)]
+        if purged:
+            self._drop(path, purged)
+        return variants
 
     def likely_variant(self, path: Path, fields: Headers) -> str:
         """What the next answer to such a request will be selected by, if the origin goes on as before."""
@@ -93,10 +100,6 @@ class Pointers:
             _, forgotten = self._known.popitem(last=False)
             for old in forgotten:
                 old.standing = False
-
-    def naming(self, path: Path, version: bytes) -> Known | None:
-        """The pointer by which the path means this version, if it does."""
-        return next(iter(self._naming(path, version)), None)
 
     def doubt(self, path: Path, version: bytes | None) -> None:
         """What the path meant is gone at the origin, or never became whole here: ask again. Newer knowledge stands."""

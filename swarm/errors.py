@@ -16,8 +16,10 @@ class Unreachable(Exception):
 
 
 class OriginUnreachable(Exception):
-    """Nobody could fill this; a stale copy may still be served. `timed_out`: 504, not 502 (RFC 9110 section 15.6)."""
+    """Nobody could fill this; a stale copy may still be served. `timed_out`: 504, not 502 (RFC 9110 section 15.6).
+    `status`: what the origin answered, if it did."""
 
-    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+    def __init__(self, message: str, *, timed_out: bool = False, status: int | None = None) -> None:
         super().__init__(message)
         self.timed_out = timed_out
+        self.status = status

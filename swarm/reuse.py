@@ -25,11 +25,15 @@ Fields = tuple[tuple[str, str], ...]
 
 def end_to_end(headers: Headers, but: Iterable[str] = ()) -> Fields:
     """The fields meant for whoever is at the other end: none of this connection's, nor those it names (RFC 9110
-    section 7.6.1). `but`: more names, in lower case, to leave out."""
+    section 7.6.1). `but`: more names, in lower case, to leave out. Bytes that are no UTF-8 are replaced."""
     fields = list(headers)
     named = (name.strip().lower() for name in (combined(fields, "Connection") or "").split(","))
     dropped = HOP_BY_HOP.union(named, but)
-    return tuple((name, value) for name, value in fields if name.lower() not in dropped)
+    return tuple((name, _readable(value)) for name, value in fields if name.lower() not in dropped)
+
+
+def _readable(value: str) -> str:
+    return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def for_the_whole(request: Headers) -> Fields:
@@ -147,6 +151,18 @@ def validators(headers: Headers) -> tuple[str | None, str | None]:
     return first(fields, "ETag"), first(fields, "Last-Modified")
 
 
+def agrees(stored: Headers, size: int | None, head: Headers) -> bool:
+    """Whether a HEAD's answer can be about the stored body: nothing that tells bodies apart differs (RFC 9111 section
+    4.3.5)."""
+    mine, theirs = list(stored), list(head)
+    for name in ("ETag", "Last-Modified"):
+        said = first(theirs, name)
+        if said is not None and said != first(mine, name):
+            return False
+    length = first(theirs, "Content-Length")
+    return length is None or size is None or length.strip() == str(size)
+
+
 def invalidated(host: str, target: str, response: Headers) -> list[str]:
     """The targets whose stored responses an unsafe request made out of date when it succeeded (RFC 9111 section 4.4).
 
@@ -166,8 +182,3 @@ def invalidated(host: str, target: str, response: Headers) -> list[str]:
         if url.netloc == host:
             targets.append((url.path or "/") + (f"?{url.query}" if url.query else ""))
     return list(dict.fromkeys(targets))
-
-
-def names_node(cdn_loop: str | None, node: str) -> bool:
-    """Whether a request has been here before (RFC 8586)."""
-    return any(member.partition(";")[0].strip() == node for member in (cdn_loop or "").split(","))

@@ -72,6 +72,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     pointer: PointerFrame | None = None  # what the asker knows the path to mean: a home need not ask for it again
     have: bytes = b""  # bitmap of the pieces the asker holds: provider records
     role: Role = Role.HOME
+    fields: tuple[tuple[str, str], ...] = ()  # of the viewer's request: a foreign origin is asked in its name
     lost: tuple[str, ...] = ()  # edges the asker could not reach: judge homes without them
     deadline_ms: int | None = None  # time left to whoever waits
     reason: Reason | None = None  # towards the origin: why it is asked

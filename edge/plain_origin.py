@@ -1,0 +1,427 @@
+"""A foreign HTTP server as origin (trust `attested`): asked as a shared cache asks, in the name of some viewer.
+
+What it sends is cut into pieces and vouched for with this edge's node key as it arrives; what HTTP forbids to share is
+handed over as it is, its body still to be read.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+import aiohttp
+import msgspec
+from multidict import CIMultiDict
+from yarl import URL
+
+from daemon.keys import Signer
+from edge.cutter import Cutter
+from swarm.accounting import OriginFault, Reason
+from swarm.errors import OriginUnreachable, RemoteError
+from swarm.freshness import Lifetime, hls_default, initial_age_s, lifetime
+from swarm.headers import Headers, combined, first
+from swarm.http_dates import format_http_date, parse_http_date
+from swarm.metainfo import POINTER_CONTEXT, CheckSignature, Pointer, encode, piece_bytes_for
+from swarm.names import Path, version_id
+from swarm.playlist import Media, is_live, lifetime_s, parse, rewrite
+from swarm.purging import PurgeBook
+from swarm.reuse import Fields, end_to_end, fields_of, has_preconditions, suits, updated, validators, variant_of
+from swarm.wire import Ask, EndFrame, Frame, PointerFrame, RefusedFrame, Why
+
+CONNECT_S = 3.0
+SILENCE_S = 10.0  # before the first byte, and between any two
+HELD_S = 60.0  # a playlist asked for before it exists is held back by its origin: three target durations and more
+IDLE_S = 3.0  # a connection is kept so long: many servers close theirs after five seconds, in the middle of a request
+QUIET_S = 0.005  # a body that pauses so long is passed on as far as it came
+MOST_FIELD_BYTES = 64 << 10
+BODILESS = ("GET", "HEAD", "OPTIONS")
+ERRORS = frozenset({500, 502, 503, 504})  # for which a stale answer may stand in (RFC 5861 section 4)
+
+# Fields of a request that are this edge's own to say.
+_OURS = frozenset({"host", "content-length", "expect", "starling-reason", "starling-trace"})
+_NOT_STORED = frozenset({"age", "content-length"})
+_NOT_IN_A_TOKEN = re.compile(r"[^A-Za-z0-9!#$%&'*+.^_`|~-]")
+
+Failed = Callable[[OriginFault], None]
+
+
+class NotShared(Exception):
+    """The answer is for whoever asked, alone. Its body is still to be read: close `answer`."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        super().__init__(f"{answer.status} that may not be shared")
+        self.answer = answer
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What an answer says: fields to store, under which variant, and for how long."""
+
+    status: int
+    headers: Fields
+    variant: str
+    life: Lifetime
+    age_s: float
+    confirmed: Pointer | None = None  # of a 304: the stored pointer that it is about
+
+
+class PlainOrigin:
+    """A foreign HTTP server, or several of them in order of preference. One GET streams the whole object, once,
+    whatever pieces are asked for."""
+
+    trust = "attested"
+    inline_bytes = 1 << 62
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        check: CheckSignature,
+        signer: Signer,
+        swarm_time: Callable[[], float],
+        on_fault: Failed,
+        book: PurgeBook | None = None,
+    ) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
+        self.check = check
+        self._book = PurgeBook() if book is None else book
+        self._signer = signer
+        self._swarm_time = swarm_time
+        self._on_fault = on_fault
+        self._name = _NOT_IN_A_TOKEN.sub("-", signer.name)
+        self._sequence = 0  # rises for every pointer made here, so for every path
+        self._http = _session(IDLE_S)
+        self._once = _session(None)  # for what must not be sent twice: never on a connection that may just be closing
+
+    async def close(self) -> None:
+        await self._http.close()
+        await self._once.close()
+
+    # --- requests
+
+    async def request(
+        self, method: str, target: str, fields: Fields, reason: Reason, body: object = None
+    ) -> aiohttp.ClientResponse:
+        """The first origin that answers at all. OriginUnreachable if none does."""
+        http = self._http if method in BODILESS and body is None else self._once
+        silence_s = HELD_S if "_HLS_msn=" in target else SILENCE_S
+        problem: OriginUnreachable | None = None
+        for url in self._urls:
+            try:
+                return await http.request(
+                    method,
+                    URL(url + target, encoded=True),
+                    headers=self._sent(fields, reason),
+                    data=body,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s),
+                )
+            except TimeoutError as error:
+                problem = self._problem(OriginFault.TIMEOUT, f"origin {url} was silent", error)
+            except (aiohttp.ClientError, OSError) as error:
+                problem = self._problem(OriginFault.UNREACHABLE, f"origin {url}: {error}", error)
+                if body is not None and not isinstance(error, aiohttp.ClientConnectorError):
+                    break  # part of the body is gone
+        raise problem or OriginUnreachable("no origin")
+
+    def _problem(self, fault: OriginFault, text: str, cause: Exception) -> OriginUnreachable:
+        self._on_fault(fault)
+        problem = OriginUnreachable(text, timed_out=fault is OriginFault.TIMEOUT)
+        problem.__cause__ = cause
+        return problem
+
+    def _sent(self, fields: Fields, reason: Reason) -> CIMultiDict[str]:
+        """Whose way a request went is said in it (RFC 9110 section 7.6.3, RFC 8586)."""
+        sent = CIMultiDict((name, value) for name, value in fields if name.lower() not in _OURS)
+        for name, mine in (("Via", f"1.1 {self._name}"), ("CDN-Loop", self._name)):
+            sent[name] = ", ".join([*sent.popall(name, ()), mine])
+        sent["Starling-Reason"] = reason
+        if (length := first(fields, "Content-Length")) is not None:
+            sent["Content-Length"] = length
+        return sent
+
+    def has_seen(self, fields: Fields) -> bool:
+        """Whether a request passed through this edge before: the origin leads back to it."""
+        loop = combined(fields, "CDN-Loop") or ""
+        return any(member.partition(";")[0].strip() == self._name for member in loop.split(","))
+
+    # --- questions
+
+    async def ask(
+        self, ask: Ask, stored: Sequence[Pointer] = (), *, errors_are_silence: bool = False
+    ) -> AsyncGenerator[Frame, None]:
+        """One GET: pointer, pages and pieces as they arrive. NotShared, OriginUnreachable.
+
+        `stored`: what is held of the path, whole; the origin is asked whether one of these is still good.
+        `errors_are_silence`: a 5xx is no answer, for something better can stand in.
+        """
+        path = Path(ask.site, *_split(ask.path))
+        fields = ask.fields if ask.version is None else fields_of(ask.variant)
+        if ask.version is not None or has_preconditions(fields):
+            stored = ()
+        # Before it is asked for: a purge that comes meanwhile covers the answer, one that came before does not.
+        sequence = self._next_sequence(ask.known_sequence or 0)
+        if path.url_path.endswith(".m3u8"):  # read here, and compressed anew for viewers
+            fields = end_to_end(fields, but=("accept-encoding",))
+        sent = fields + _validators_of(stored, fields)
+        async with AsyncExitStack() as stack:
+            answer = await self.request("GET", path.target, sent, ask.reason or Reason.STANDALONE)
+            await stack.enter_async_context(answer)
+            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                self._on_fault(OriginFault.STATUS)
+                if errors_are_silence and answer.status in ERRORS:
+                    raise OriginUnreachable(f"origin answered {answer.status}", status=answer.status)
+            meaning = self._meaning(path, answer.status, answer.headers.items(), fields, stored)
+            if meaning is None:
+                stack.pop_all()
+                raise NotShared(answer)
+            async for frame in self._told(path, ask, answer, meaning, sequence):
+                yield frame
+
+    async def _told(
+        self, path: Path, ask: Ask, answer: aiohttp.ClientResponse, meaning: Meaning, sequence: int
+    ) -> AsyncGenerator[Frame, None]:
+        """The answer as frames."""
+        body = await self._playlist(path, answer)
+        if body is not None:
+            meaning = _with_playlist(path, meaning, body)
+        size = answer.content_length if body is None else len(body)
+        pointer = self._pointer(path, meaning, size, answer.content_length, sequence)
+        if ask.version is not None and pointer.version != ask.version:
+            yield RefusedFrame(Why.UNKNOWN, detail="the origin's object has changed")
+        else:
+            if ask.version is None:
+                signed = self._signer.sign(POINTER_CONTEXT, encode(pointer))
+                yield PointerFrame(signed, round(meaning.age_s * 1000), self.trust)
+            if meaning.confirmed is None:
+                async for frame in self._body(pointer, answer, body):
+                    yield frame
+        yield EndFrame()
+
+    def _next_sequence(self, after: int) -> int:
+        self._sequence = max(self._sequence + 1, int(self._swarm_time() * 1000), after + 1)
+        return self._sequence
+
+    # --- what answers mean
+
+    def refreshed(self, path: Path, fields: Fields, stored: Pointer, headers: Headers) -> PointerFrame | None:
+        """What a pointer becomes when the origin answered a HEAD with these headers, and they agree with it (RFC 9111
+        section 4.3.5)."""
+        meaning = self._meaning(path, HTTPStatus.NOT_MODIFIED, headers, fields, (stored,))
+        if meaning is None:
+            return None
+        pointer = self._pointer(path, meaning, stored.size, None, self._next_sequence(stored.sequence))
+        return PointerFrame(
+            self._signer.sign(POINTER_CONTEXT, encode(pointer)), round(meaning.age_s * 1000), self.trust
+        )
+
+    def _meaning(
+        self, path: Path, status: int, answered: Headers, fields: Fields, stored: Sequence[Pointer]
+    ) -> Meaning | None:
+        """None where HTTP forbids to share the answer, or there is no use in keeping it."""
+        came = tuple((str(name), value) for name, value in answered)
+        age_s = initial_age_s(came, 0.0)
+        headers = end_to_end(came, but=_NOT_STORED)
+        if first(headers, "Date") is None:
+            headers += (("Date", format_http_date(self._swarm_time())),)
+        confirmed = _confirmed(headers, fields, stored) if status == HTTPStatus.NOT_MODIFIED else None
+        if confirmed is not None:
+            headers, status = updated(confirmed.headers, headers), confirmed.status
+        variant = variant_of(combined(headers, "Vary"), fields)
+        authorized = first(fields, "Authorization") is not None
+        life = lifetime(status, headers, received_at=self._swarm_time(), authorized=authorized)
+        if not life.explicit:
+            life = hls_default(path.url_path, status) or life
+        if confirmed is None and not (life.storable and _is_of_use(path, life, age_s, headers)):
+            return None
+        if variant is None:
+            return None
+        kept = tuple((name, value) for name, value in headers if name.lower() not in life.withheld)
+        return Meaning(status, kept, variant, life, age_s, confirmed)
+
+    def _pointer(self, path: Path, meaning: Meaning, size: int | None, length: int | None, sequence: int) -> Pointer:
+        """`size`: of the body as it is stored; `length`: as the origin stated it."""
+        now, life = self._swarm_time(), meaning.life
+        made = now - meaning.age_s
+        ttl_s = life.ttl_s if life.storable and not life.revalidate_always else 0.0
+        pointer = meaning.confirmed or Pointer(
+            site=path.site,
+            path=path.target,
+            version=self._version(path, meaning, size, length),
+            status=meaning.status,
+            headers=(),
+            sequence=sequence,
+            made=made,
+            expires=made,
+            born=_born(meaning.headers, now),
+            size=size,
+            piece_bytes=piece_bytes_for(size),
+        )
+        return msgspec.structs.replace(
+            pointer,
+            variant=meaning.variant,
+            headers=meaning.headers,
+            sequence=sequence,
+            made=made,
+            expires=made + ttl_s,
+        )
+
+    def _version(self, path: Path, meaning: Meaning, size: int | None, length: int | None) -> bytes:
+        """After a hard purge, the same validator is no proof of the same bytes."""
+        purge = self._book.judge(path, 0, meaning.headers)
+        purged = "" if purge is None or purge.soft else f" purged {purge.sequence}"
+        validator = _validator(meaning.headers, length, self._swarm_time())
+        return version_id(path.key, meaning.variant, validator + purged, size or 0)
+
+    # --- bodies
+
+    async def _playlist(self, path: Path, answer: aiohttp.ClientResponse) -> bytes | None:
+        """A playlist's body, the URIs under the origin's URL made relative so that they lead back to us; None for
+        anything else. What is not a playlist after all stays as it is."""
+        if answer.status != HTTPStatus.OK or not path.url_path.endswith(".m3u8"):
+            return None
+        pieces = []
+        while chunk := await self._read(answer):
+            pieces.append(chunk)
+        body = b"".join(pieces)
+        try:
+            text = body.decode()
+            for url in self._urls:
+                text = rewrite(text, url + path.target, url)
+        except (UnicodeDecodeError, RemoteError):
+            return body
+        return text.encode()
+
+    async def _body(
+        self, pointer: Pointer, answer: aiohttp.ClientResponse, body: bytes | None
+    ) -> AsyncGenerator[Frame, None]:
+        """The body as pages of whole pieces, each signed as soon as its bytes are there. Of a body of unknown size what
+        has come is passed on whenever it pauses: it may be growing as slowly as it is played."""
+        assert pointer.version is not None
+        cutter = Cutter(pointer.version, pointer.piece_bytes, self._signer)
+        if body is not None:
+            for frame in cutter.feed(body):
+                yield frame
+        elif pointer.size is not None:
+            while chunk := await self._read(answer):
+                for frame in cutter.feed(chunk):
+                    yield frame
+        else:
+            async for frame in self._growing(cutter, answer):
+                yield frame
+        for frame in cutter.finish():
+            yield frame
+
+    async def _growing(self, cutter: Cutter, answer: aiohttp.ClientResponse) -> AsyncGenerator[Frame, None]:
+        while True:
+            chunk = None
+            if cutter.kept_back:
+                try:
+                    async with asyncio.timeout(QUIET_S):
+                        chunk = await self._read(answer)
+                except TimeoutError:
+                    for frame in cutter.flush():
+                        yield frame
+            if chunk is None:
+                chunk = await self._read(answer)
+            if not chunk:
+                return
+            for frame in cutter.feed(chunk):
+                yield frame
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        """What has arrived; empty at the end. OriginUnreachable if it breaks off: a truncated body is never taken for
+        a whole."""
+        try:
+            return await answer.content.readany()
+        except aiohttp.ServerTimeoutError as error:
+            raise self._problem(OriginFault.TIMEOUT, "origin fell silent in the middle of a body", error) from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise self._problem(OriginFault.BROKEN, f"origin broke off: {error}", error) from error
+
+
+def _session(idle_s: float | None) -> aiohttp.ClientSession:
+    """A client that says nothing of its own accord, and remembers nobody's cookies. `idle_s` None: a connection serves
+    once."""
+    if idle_s is None:
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    else:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=idle_s)
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+        max_line_size=MOST_FIELD_BYTES,
+        max_field_size=MOST_FIELD_BYTES,
+    )
+
+
+def _split(target: str) -> tuple[str, str]:
+    url_path, _, query = target.partition("?")
+    return url_path, query
+
+
+def _validators_of(stored: Sequence[Pointer], fields: Fields) -> Fields:
+    """Preconditions that ask whether anything stored is still good (RFC 9111 section 4.3.1): the tags of all variants,
+    but a date only of the one that this request would be answered with."""
+    tags = [tag for pointer in stored if (tag := pointer.header("etag"))]
+    sent: Fields = (("If-None-Match", ", ".join(dict.fromkeys(tags))),) if tags else ()
+    for pointer in stored:
+        if suits(pointer.variant, fields) and (modified := pointer.header("last-modified")):
+            return (*sent, ("If-Modified-Since", modified))
+    return sent
+
+
+def _confirmed(headers: Fields, fields: Fields, stored: Sequence[Pointer]) -> Pointer | None:
+    """The stored pointer that a 304 is about (RFC 9111 section 4.3.4); None: about none of ours."""
+    tag, _ = validators(headers)
+    if tag is not None:
+        for pointer in stored:
+            if (pointer.header("etag") or "").removeprefix("W/") == tag.removeprefix("W/"):
+                return pointer
+    return next((pointer for pointer in stored if suits(pointer.variant, fields)), None)
+
+
+def _is_of_use(path: Path, life: Lifetime, age_s: float, headers: Fields) -> bool:
+    """Whether anybody else can be answered from it: while it is fresh, in its grace, or once it is found unchanged.
+    Those who wait for what viewers watch together take it even so."""
+    lasts = max(life.ttl_s, life.ttl_s + life.swr_s, life.ttl_s + life.sie_s) > age_s and not life.revalidate_always
+    return lasts or any(validators(headers)) or is_watched_together(path)
+
+
+def is_watched_together(path: Path) -> bool:
+    """What is streamed is for all alike, whatever a server says of it that does not forbid to share it."""
+    return hls_default(path.url_path, HTTPStatus.OK) is not None
+
+
+def _with_playlist(path: Path, meaning: Meaning, body: bytes) -> Meaning:
+    """Where the origin said nothing of a playlist's lifetime, the playlist itself tells (RFC 8216bis appendix B.1)."""
+    if meaning.life.explicit:
+        return meaning
+    try:
+        playlist = parse(body.decode())
+    except (UnicodeDecodeError, RemoteError):
+        return meaning
+    target_s = playlist.target_duration_s if isinstance(playlist, Media) else None
+    live = isinstance(playlist, Media) and is_live(playlist)
+    life = hls_default(path.url_path, meaning.status, target_s=target_s, live=live) or meaning.life
+    ttl_s = lifetime_s(playlist, blocking="_HLS_msn=" in path.query)
+    return replace(meaning, life=replace(life, ttl_s=ttl_s))
+
+
+def _validator(headers: Fields, length: int | None, now: float) -> str:
+    """What tells this version from the next: a strong ETag, else Last-Modified and length, else the moment."""
+    tag, modified = validators(headers)
+    if tag and not tag.startswith("W/"):
+        return tag
+    if modified and length is not None:
+        return f"{modified} {tag or ''}"
+    return f"generation {now:.6f} {time.monotonic_ns()}"
+
+
+def _born(headers: Fields, now: float) -> float:
+    born = parse_http_date(first(headers, "Last-Modified") or "")
+    return now if born is None else born
