@@ -68,7 +68,7 @@ def _text(value: object) -> str:
 def _count(value: object) -> int:
     if type(value) is int and value > 0:
         return value
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and 0 < int(value[:12]):
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and int(value[:12]) > 0:
         return int(value[:12])
     raise ValueError("expected a number above 0")
 
@@ -85,6 +85,7 @@ _LEAVES: dict[object, tuple[Callable[[object], object], str]] = {
     units.Bytes: (units.parse_bytes, units.SIZE_EXPECTED),
     units.BitsPerSecond: (units.parse_rate, units.RATE_EXPECTED),
     units.Seconds: (units.parse_seconds, units.DURATION_EXPECTED),
+    units.Share: (units.parse_share, units.SHARE_EXPECTED),
     addresses.Address: (addresses.parse_address, addresses.ADDRESS_EXPECTED),
     addresses.Url: (addresses.parse_url, addresses.URL_EXPECTED),
     addresses.NodeName: (addresses.parse_node_name, addresses.NAME_EXPECTED),

@@ -10,9 +10,10 @@ from typing import Literal
 import msgspec
 
 from daemon.addresses import Address, HostName, Network, NodeName, Url
-from swarm.units import BitsPerSecond, Bytes, Seconds
+from swarm.units import BitsPerSecond, Bytes, Seconds, Share
 
 DEFAULT_SITE = "default"  # the site of the bare `origin`: every host that `sites` does not name
+STDERR = Path("stderr")  # in place of a log file
 LEAST_MEMORY_BYTES = 1 << 20  # one piece of the largest kind must fit
 
 
@@ -125,6 +126,13 @@ class Cache(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("memory must be at least 1MiB, one piece of the largest kind")
 
 
+class Log(msgspec.Struct, frozen=True, kw_only=True):
+    """One JSON object a line for each viewer's request (docs/operating.md); the program's own log is on stderr."""
+
+    access: Path | None = None  # a file, or `stderr`; left out: none
+    sample: Share = Share(1.0)  # of hits, the part that gets a line; whatever else happens always does
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     """How an edge takes its leave, on SIGTERM or POST /drain."""
 
@@ -148,6 +156,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     transport: Transport = Transport()
     cache: Cache = Cache()
     drain: Drain = Drain()
+    log: Log = Log()
 
     def __post_init__(self) -> None:
         if self.origin is None and not self.sites:

@@ -66,6 +66,10 @@ class EdgeMetrics:
         )
         self.viewer_connections = Gauge("starling_viewer_connections", "Connections viewers hold open.")
         self.viewers_dropped = Tally(
+        self.access_log_lost = Count(
+            "starling_access_log_lost_lines_total",
+            "Lines of the access log that were not written: its disk failed, or was slower than requests came.",
+        )
             "starling_viewers_dropped_total", "Viewers' connections that this edge closed, by why.", "why", Dropped
         )
         self.hit_path = Count(

@@ -3,6 +3,7 @@
 All raise StartupError, one line that begins with the configuration key.
 """
 
+import os
 from pathlib import Path
 
 from daemon.directories import check_directory
@@ -10,7 +11,7 @@ from daemon.errors import StartupError
 from daemon.keys import load_public_keys, load_secrets, load_signing_key
 from daemon.listeners import tls_context
 from daemon.token_keys import load_token_keys
-from edge.config import DEFAULT_SITE, EdgeConfig
+from edge.config import DEFAULT_SITE, STDERR, EdgeConfig
 from swarm.tokens import Gate
 
 NODE_KEY = "node.key"  # in the cache directory, made at the first start
@@ -57,6 +58,20 @@ def check(config: EdgeConfig) -> None:
             load_signing_key(key, "node key")
     if config.admin.token_file is not None:
         _check_token(config.admin.token_file)
+    access_log(config)
+
+
+def access_log(config: EdgeConfig) -> None:
+    """Whether it could be written now; later its disk may fail without harm to viewers."""
+    path = config.log.access
+    if path is None or path == STDERR:
+        return
+    if path.is_dir():
+        raise StartupError(f"log.access {path}: is a directory")
+    if not path.parent.is_dir():
+        raise StartupError(f"log.access {path}: no such directory")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise StartupError(f"log.access {path}: permission denied")
 
 
 def _check_token(path: Path) -> None:
