@@ -180,7 +180,7 @@ class Admin:
         except BadPath as error:
             return web.Response(status=400, text=f"path: {error}\n")
         roster, now = self._roster, time.monotonic()
-        known = self._store.pointers.known(path)
+        known = self._store.pointers.newest(path)
         ranked = roster.ranked(path)
         lost = roster.unusable()
         told: dict[str, object] = {

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http import SERVER_SOFTWARE
 
 from daemon.addresses import Address
 from daemon.asking import Asker
@@ -16,10 +17,12 @@ from daemon.directories import usable_directory
 from daemon.errors import StartupError
 from daemon.keys import Signer, checker, load_or_make_node_key
 from daemon.listeners import BACKLOG, bound_address, listen, tls_context
+from daemon.logs import fields
 from daemon.peer_auth import Gatekeeper
 from daemon.version import VERSION
 from edge import config as settings
 from edge import named_files
+from edge.access_log import AccessLog
 from edge.admin import Admin
 from edge.disk import Logged
 from edge.fills import Fills
@@ -28,12 +31,15 @@ from edge.held import Held
 from edge.hits import OFFERED, Hits
 from edge.membership import Membership
 from edge.metrics import EdgeMetrics
-from edge.origins import Failed, Origin, PlainOrigin, SignedOrigin
+from edge.origins import Origin, SignedOrigin
 from edge.pages import HLS_JS, Pages
+from edge.passing import SERVER
 from edge.peer_http import PeerHttp
+from edge.plain_origin import Failed, PlainOrigin
 from edge.purge_requests import Naming
 from edge.purges import FILE_NAME as PURGES
 from edge.purges import PurgeFile, Purges
+from edge.reload import differences, reloaded
 from edge.resolver import Resolver
 from edge.roster import Roster, ViewFile
 from edge.sites import Sites
@@ -44,6 +50,7 @@ from swarm.http_dates import format_http_date
 from swarm.metainfo import Page, Signed, open_page
 from swarm.names import token_like
 from swarm.placement import SMALL_BYTES
+from swarm.tokens import Gate
 from swarm.purging import PurgeBook
 
 log = logging.getLogger(__name__)
@@ -66,6 +73,7 @@ class Edge:
         signer = load_or_make_node_key(key_path, config.node) if key_path else Signer.throwaway(config.node)
         self.metrics = EdgeMetrics(config.node, config.zone, VERSION)
         self.roster = Roster(config.node, config.zone, signer, in_swarm=config.swarm is not None)
+        self.access_log = AccessLog(self.metrics, self.roster.swarm_time)
         self.asker = Asker(config.node, secrets)
         self.book = PurgeBook()
         self._anonymous = Asker(config.node, ())
@@ -92,10 +100,12 @@ class Edge:
             self.resolver,
             self._origins,
             self.metrics,
+            self.access_log,
         )
         self.hits = Hits(self._site_of_hits, self.sites.path, self.store, self.roster.swarm_time)
         self.purges.on_applied = self.hits.clear
         self._front: Front | None = None
+        self._admin: Admin | None = None
         topology = config.swarm.topology if config.swarm else "none"
         self.pages = Pages(self.roster, self.store, self.sites, topology, self._unwell)
         self._viewer_app = web.Application(client_max_size=0)
@@ -162,6 +172,8 @@ class Edge:
 
     async def _start(self) -> None:
         config = self.config
+        named_files.access_log(config)
+        self.access_log.take(config.log)
         self._warn()
         if self.membership is not None:
             await self.membership.restore()
@@ -171,7 +183,7 @@ class Edge:
         except OSError as error:
             raise StartupError(f"cache.directory {config.cache.directory}: {error.strerror or error}") from error
         congestion = config.transport.congestion
-        admin = Admin(
+        admin = self._admin = Admin(
             self.roster,
             self.store,
             self.fills,
@@ -187,9 +199,7 @@ class Edge:
         await self._serve("admin", admin.app(), config.admin.listen, None)
         if self.peers is not None:
             await self._serve("peer", self.peers.app(), config.peer.listen, congestion)
-        tls = config.viewer.tls
-        context = tls_context(tls.certificate, tls.key) if tls else None
-        await self._serve_viewers(config.viewer, congestion, context)
+        await self._serve_viewers(config.viewer, congestion, _tls(config))
         self._listening = True
 
     async def _serve(self, name: str, app: web.Application, address: Address, congestion: str | None) -> None:
@@ -246,6 +256,27 @@ class Edge:
 
     # --- living
 
+    async def reload(self, config: settings.EdgeConfig) -> None:
+        """Take up what can change while we run, all of it or (StartupError) none; cache and connections stay."""
+        running = reloaded(self.config, config)
+        gates, context = await asyncio.to_thread(_opened, running)
+        applied = list(differences(self.config, running))
+        self.config = running
+        self.sites.take(running, gates)
+        self.hits.clear()  # what was ready was made by the rules of before
+        self.access_log.take(running.log)
+        self.store.resize(running.cache.memory, running.cache.disk)
+        for site, origin in running.origins().items():
+            self._origins[site].take_urls([str(url) for url in origin.url])
+        if self._admin is not None:
+            self._admin.token_file = running.admin.token_file
+        if self._front is not None:
+            self._front.take(running.viewer, context, running.cache.memory // 4)
+        self._warn()
+        log.info("configuration reloaded", extra=fields(changed=",".join(applied) or "nothing"))
+        if kept := list(differences(running, config)):
+            log.warning("needs a restart, and is as before: %s", ", ".join(kept))
+
     def ready(self) -> dict[str, object]:
         return dict(self._addresses)
 
@@ -295,14 +326,16 @@ class Edge:
         await self.resolver.close()
         await self.fills.close()
         await self.store.close()
+        await asyncio.to_thread(self.access_log.close)
         for origin in self._origins.values():
             await origin.close()
         await self.asker.close()
         await self._anonymous.close()
 
     async def _on_response(self, request: web.Request, response: web.StreamResponse) -> None:
-        response.headers["Server"] = "starling"
-        response.headers["Date"] = _http_date(int(self.roster.swarm_time()))  # our own clock may be wrong
+        if response.headers.get("Server") == SERVER_SOFTWARE:  # of ours; content bears its origin's
+            response.headers["Server"] = SERVER
+            response.headers["Date"] = _http_date(int(self.roster.swarm_time()))  # our own clock may be wrong
         if self._draining:  # so that nobody's next request meets a closed connection
             response.headers["Connection"] = "close"
             response.force_close()
@@ -340,6 +373,8 @@ class Edge:
                 troubles.append(f"tracker silent, going on with the last view: {membership.tracker_silent}")
         if self.purges.trouble:
             troubles.append(f"purges cannot be kept on disk: {self.purges.trouble}")
+        if self.access_log.trouble:
+            troubles.append(f"access log is not written: {self.access_log.trouble}")
         if self.store.disk_trouble:
             troubles.append(f"disk failing, serving from memory and peers: {self.store.disk_trouble}")
         return troubles
@@ -349,6 +384,16 @@ class Edge:
 
 
 _http_date = lru_cache(maxsize=2)(format_http_date)  # once a second, not once a response
+
+
+def _tls(config: settings.EdgeConfig) -> ssl.SSLContext | None:
+    tls = config.viewer.tls
+    return tls_context(tls.certificate, tls.key) if tls else None
+
+
+def _opened(config: settings.EdgeConfig) -> tuple[dict[str, Gate], ssl.SSLContext | None]:
+    """The files that may have changed under the same names. StartupError; blocks."""
+    return named_files.gates(config), _tls(config)
 
 
 async def start(config: settings.EdgeConfig) -> Edge:

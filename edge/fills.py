@@ -237,6 +237,7 @@ class Fill:
             ask = Ask(
                 site=self.held.path.site,
                 path=self.held.path.target,
+                variant=self.known.pointer.variant,
                 version=self.held.version,
                 want=tuple(pieces.spans(left)),
                 reason=reason,

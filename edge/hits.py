@@ -42,7 +42,7 @@ ABSENT = "\0"  # the value of a field that was not sent
 OFFERED = "offered"  # in a request: the pointer and the version its answer was made of, if it came whole from memory
 
 _LINE = re.compile(rb"GET (/(?!-/)[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?) HTTP/1\.1")
-_CHANGING = re.compile(rb"\r\n(?:Age: (?P<age>\d+)|Date: (?P<date>[^\r]*)|Cache-Status: [^\r]*?; ttl=(?P<ttl>-?\d+))")
+_CHANGING = re.compile(rb"\r\n(?:Age: (?P<age>\d+)|Date: (?P<date>[^\r]*)|Cache-Status: [^\r]*; ttl=(?P<ttl>-?\d+))")
 
 Key = tuple[str, *tuple[str | None, ...]]  # path, and the values of SELECTING where it varies by them, else None
 
@@ -67,6 +67,8 @@ class Ready:
         at = 0
         for match in _CHANGING.finditer(head):
             name = str(match.lastgroup)
+            if name == "date" and known.pointer.header("date") is not None:
+                continue  # when its origin made it
             self._parts.append(head[at : match.start(name)])
             self._changing.append(name)
             at = match.end(name)

@@ -131,7 +131,7 @@ class PeerHttp:
     async def _pointer(self, stream: FrameStream, path: Path, ask: Ask) -> Known | None:
         """What the path means, or None after a refusal was sent."""
         if ask.role is Role.HOLDER:
-            known = self._store.pointers.known(path)
+            known = self._store.pointers.known(path, ask.fields)
             if known is None:
                 await stream.send(RefusedFrame(Why.NOT_HELD))
             return known
@@ -141,7 +141,7 @@ class PeerHttp:
             await stream.send(RefusedFrame(Why.NOT_HOME, holders=(first,) if first else ()))
             return None
         try:
-            return await stream.waiting(self._resolver.resolve_as_home(path))
+            return await stream.waiting(self._resolver.resolve_as_home(path, ask.fields))
         except OriginUnreachable as error:
             await stream.send(RefusedFrame(Why.ORIGIN, detail=str(error)))
         except Unshared:
@@ -203,7 +203,7 @@ class PeerHttp:
         waiter = held.wait_for(mine | fetch, Awaits.ORIGIN if ask.role is Role.HOLDER else Awaits.DUTY)
         try:
             if fetch and ask.role is not Role.HOLDER:
-                known = self._store.pointers.known(path)
+                known = self._store.pointers.naming(path, held.version)
                 assert known is not None
                 self._fills.join(held, known).want_as_home(fetch, ask.lost)
             await self._refuse(stream, held, ask, want & ~mine & ~fetch, asker)
@@ -215,7 +215,7 @@ class PeerHttp:
     def _held(self, path: Path, ask: Ask) -> Held | None:
         """The version asked for; the asker's pointer makes it known to a home that never heard of it."""
         assert ask.version is not None
-        known = self._store.pointers.known(path)  # first: it may be purged, and its version with it
+        known = self._store.pointers.naming(path, ask.version)  # first: it may be purged, and its version with it
         held = self._store.held(ask.version)
         if ask.pointer is not None and (held is None or known is None):
             try:
@@ -232,8 +232,7 @@ class PeerHttp:
             fill = self._fills.under_way(held)
             return missing & fill.from_origin if fill else 0
         homes = self._roster.homes(held.path, held.metainfo.size, held.trust)
-        known = self._store.pointers.known(held.path)
-        if known is None or known.pointer.version != held.version:
+        if self._store.pointers.naming(held.path, held.version) is None:
             return 0
         me, ranked = self._roster.me, self._roster.ranked(held.path)
         return pieces.of(p for p in pieces.each(missing) if judge(p, homes, me, ask.lost, ranked) == me)

@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
+
+import aiohttp
 
 from daemon.asking import Asker
 from daemon.peer_auth import WrongSecret
@@ -12,17 +15,22 @@ from edge.disk import PointerRecord
 from edge.fills import Fills
 from edge.metrics import EdgeMetrics
 from edge.origins import Origin
+from edge.plain_origin import NotShared, PlainOrigin, is_watched_together
 from edge.pointers import Known
 from edge.roster import Roster
 from edge.store import Store
 from swarm.accounting import Cause, Reason, Role, Source
+from swarm.cache_status import Forwarded
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
 from swarm.freshness import Lifetime, hls_default, lifetime
+from swarm.headers import Headers
+from swarm.headers import first as first_of
 from swarm.ladder import ORIGIN, holder_rungs, pointer_rungs
 from swarm.metainfo import Pointer, open_pointer
 from swarm.names import Path
 from swarm.placement import SMALL_BYTES
 from swarm.purging import PurgeBook
+from swarm.reuse import Fields, agrees, for_the_whole, suits
 from swarm.wire import Ask, Frame, PieceFrame, PointerFrame, RefusedFrame, UnchangedFrame, WaitFrame, Why
 
 log = logging.getLogger(__name__)
@@ -30,27 +38,87 @@ log = logging.getLogger(__name__)
 CLOCK_SLACK_S = 3.0  # what clock offsets and queues may come to when ages are held against each other
 UNSHARED_S = 60.0  # how long a path that HTTP forbids to share is remembered as such
 MOST_UNSHARED = 10_000
+MOST_JOINS = 3  # questions that turned out to be about other variants; then this request asks for itself
 PATIENCE_S = 1.0  # a stale answer that may stand in for an error is held back no longer than this
 YOUNG_CLAIM_S = 600.0  # after the view changed, others may hold what this home does not know: look before fetching
 
 
+Key = tuple[object, ...]  # of a question: its path's key first
+
+
 class Unshared(Exception):
-    """HTTP forbids to share what this path means: pass the request through."""
+    """HTTP forbids to share what this path means. `answer`: the origin's to this very request, its body still to be
+    read; whoever catches it closes that. None: ask the origin for this request alone."""
+
+    def __init__(self, target: str, answer: aiohttp.ClientResponse | None = None) -> None:
+        super().__init__(target)
+        self.answer = answer
+
+
+class Question:
+    """One question under way. An answer that is for one viewer alone goes to whoever began the question, or to nobody:
+    it was made for that viewer's request."""
+
+    def __init__(self, path: Path, work: Coroutine[None, None, Known]) -> None:
+        self.path = path
+        self.task = asyncio.create_task(work, name=f"resolve {path.target}")
+        self.is_outdated = False  # what it finds out may be of before a change that we know of
+        self._is_awaited = True  # by whoever began it
+        self.task.add_done_callback(self._on_done)
+
+    def __repr__(self) -> str:
+        return f"<Question {self.path.target}>"
+
+    async def result(self, *, mine: bool, within_s: float | None = None) -> Known | None:
+        """The answer, None if it takes longer. `mine`: by whoever began it. Raises what it came to instead."""
+        try:
+            done, _ = await asyncio.wait((self.task,), timeout=within_s)
+        except asyncio.CancelledError:
+            if mine:
+                self.leave()
+            raise
+        if not done:
+            if mine:
+                self.leave()
+            return None
+        try:
+            return self.task.result()
+        except Unshared:
+            if mine:
+                raise
+            raise Unshared(self.path.target) from None
+
+    def leave(self) -> None:
+        """Whoever began it does not wait any more."""
+        self._is_awaited = False
+        if self.task.done():
+            self._on_done(self.task)
+
+    def _on_done(self, task: "asyncio.Task[Known]") -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, Unshared):
+            if not self._is_awaited and error.answer is not None:
+                error.answer.close()
+        elif error is not None and not isinstance(error, OriginUnreachable):
+            log.error("resolving %s failed", self.path.target, exc_info=error)
 
 
 @dataclass(frozen=True)
 class Resolved:
     """A pointer good enough to serve. `stale`: within grace, not fresh. `asked`: others were asked for it, and
-    `first`: by this request, which no other had begun."""
+    `first`: by this request, which no other had begun; `why` they were."""
 
     known: Known
     stale: bool = False
     asked: bool = False
     first: bool = False
+    why: Forwarded = Forwarded.STALE
 
 
 class Resolver:
-    """One question under way per path and role; whoever else asks joins it."""
+    """One question under way per path, role and likely variant; whoever else asks joins it."""
 
     def __init__(
         self,
@@ -69,68 +137,173 @@ class Resolver:
         self._origins = origins
         self._metrics = metrics
         self._book = PurgeBook() if book is None else book
-        self._under_way: dict[tuple[str, bool], asyncio.Task[Known]] = {}
-        self._unshared: dict[str, float] = {}
+        self._under_way: dict[Key, Question] = {}
+        self._unshared: dict[str, float] = {}  # paths whose answers are for one viewer each, and until when
 
     # --- for viewers
 
-    async def resolve(self, path: Path) -> Resolved:
-        """OriginUnreachable if nobody knows and nothing stale may stand in; Unshared."""
-        now = time.monotonic()
-        if self._unshared.get(path.key, 0.0) > now:
-            raise Unshared(path.target)
-        known = self._known(path)
+    async def resolve(self, path: Path, fields: Fields = ()) -> Resolved:
+        """What the path means to a request with these (end-to-end) fields.
+
+        OriginUnreachable if nobody knows and nothing stale may stand in; Unshared, with the answer if there is one.
+        """
+        known = self._known(path, fields)
         if known is not None:
-            age_s, life = known.age_s(now), lifetime_of(known.pointer)
+            age_s = known.age_s(time.monotonic())
             if age_s < known.pointer.ttl_s:
                 return Resolved(known)
-            if age_s < known.pointer.ttl_s + life.swr_s:
-                _ = self._start(path, as_home=False)  # behind the viewer's back (RFC 5861 section 3)
+            if age_s < known.pointer.ttl_s + lifetime_of(known.pointer).swr_s:
+                self._renew(path, fields)  # behind the viewer's back (RFC 5861 section 3)
                 return Resolved(known, stale=True)
-        first = (path.key, False) not in self._under_way
+        for _ in range(MOST_JOINS):
+            if self._goes_alone(path, fields):
+                break
+            try:
+                resolved = await self._together(path, for_the_whole(fields), known)
+            except Unshared as unshared:
+                if unshared.answer is not None or self._origins[path.site].trust == "signed":
+                    raise
+                break
+            if resolved is not None:
+                return resolved
+        return await self._alone(path, fields, known)
+
+    def find(self, path: Path, fields: Fields) -> Resolved | None:
+        """What may be served without asking anybody."""
+        known = self._known(path, fields)
+        if known is None:
+            return None
+        age_s = known.age_s(time.monotonic())
+        if age_s < known.pointer.ttl_s + lifetime_of(known.pointer).swr_s:
+            return Resolved(known, stale=age_s >= known.pointer.ttl_s)
+        return None
+
+    def _renew(self, path: Path, fields: Fields) -> None:
+        question, first = self._join(path, for_the_whole(fields), as_home=False)
+        if first:
+            question.leave()
+
+    async def _together(self, path: Path, fields: Fields, known: Known | None) -> Resolved | None:
+        """The answer that all who ask meanwhile share; None if this request selects another variant than it. Unshared
+        without an answer: it is for whoever asked first."""
+        question, first = self._join(path, fields, as_home=False)
+        why = self._why(path, known)
         before = known.made_at if known is not None else None
+        stands_in = known is not None and may_stand_in(known, time.monotonic())
         try:
-            found, is_answer = await self._patiently(path, as_home=False)
-            is_news = found is not known or found.made_at != before
-            return Resolved(found, asked=True, first=first) if is_answer and is_news else Resolved(found, stale=True)
+            # An origin that swallows packets must not hold viewers for as long as it is hoped for.
+            found = await question.result(mine=first, within_s=PATIENCE_S if stands_in else None)
         except OriginUnreachable:
-            known = self._store.pointers.known(path)
-            if known is None or not may_stand_in(known, time.monotonic()):
+            found = known = self._stand_in(path, fields)
+            if known is None:
                 raise
+            before = known.made_at
+        if found is None:
+            assert known is not None
             return Resolved(known, stale=True)
+        if not first and not self._suits(found, fields):
+            return None
+        if not first and not self._may_share(found):
+            raise Unshared(path.target)
+        is_news = found is not known or found.made_at != before
+        if not is_news:
+            return Resolved(found, stale=True)
+        return Resolved(found, asked=True, first=first, why=why)
+
+    async def _alone(self, path: Path, fields: Fields, known: Known | None) -> Resolved:
+        """The origin, asked for this request and no other."""
+        if self._origins[path.site].trust == "signed":
+            raise Unshared(path.target)
+        why = self._why(path, known)
+        question = self._begin((path.key, object()), path, self._ask_as_home(path, fields))
+        before = known.made_at if known is not None else None
+        found = await question.result(mine=True)
+        assert found is not None
+        is_news = found is not known or found.made_at != before
+        if not is_news:
+            return Resolved(found, stale=True)
+        return Resolved(found, asked=True, first=True, why=why)
+
+    def _why(self, path: Path, known: Known | None) -> Forwarded:
+        if known is not None:
+            return Forwarded.STALE
+        return Forwarded.VARY_MISS if self._store.pointers.newest(path) else Forwarded.URI_MISS
+
+    def _goes_alone(self, path: Path, fields: Fields) -> bool:
+        """Whether waiting for what others asked would be in vain."""
+        if self._unshared.get(path.key, 0.0) > time.monotonic():
+            return True
+        return self._origins[path.site].trust != "signed" and first_of(fields, "Authorization") is not None
+
+    def _may_share(self, found: Known) -> bool:
+        """Whether an answer is for all who waited for it: what is stale when it comes was meant for one request, and is
+        the next one's only where everybody watches the same."""
+        if found.trust == "signed" or is_watched_together(found.path):
+            return True
+        return found.age_s(time.monotonic()) < found.pointer.ttl_s + lifetime_of(found.pointer).swr_s
+
+    def _suits(self, found: Known, fields: Fields) -> bool:
+        return suits(found.pointer.variant, fields, found.pointer.header("content-language"))
+
+    def _stand_in(self, path: Path, fields: Fields) -> Known | None:
+        known = self._store.pointers.known(path, fields)
+        return known if known is not None and may_stand_in(known, time.monotonic()) else None
+
+    # --- what viewers change
+
+    def invalidate(self, path: Path) -> None:
+        """Whatever is stored of a path, or on its way here, may be of before a change (RFC 9111 section 4.4)."""
+        self._store.pointers.doubt_all(path)
+        for key in [key for key in self._under_way if key[0] == path.key]:
+            self._under_way.pop(key).is_outdated = True
+
+    def on_head(self, path: Path, fields: Fields, status: int, headers: Headers) -> None:
+        """The origin answered a HEAD: what is stored is renewed by it, or found to be of before a change (RFC 9111
+        section 4.3.5)."""
+        known, origin = self._store.pointers.known(path, fields), self._origins[path.site]
+        if known is None or not isinstance(origin, PlainOrigin):
+            return
+        if status == known.pointer.status and agrees(known.pointer.headers, known.pointer.size, headers):
+            frame = origin.refreshed(path, fields, known.pointer, headers)
+            if frame is not None:
+                self._learn(path, frame, origin)
+        elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._store.pointers.doubt(path, known.pointer.version)
 
     # --- for edges
 
-    async def resolve_as_home(self, path: Path) -> Known:
+    async def resolve_as_home(self, path: Path, fields: Fields = ()) -> Known:
         """Fresh, or as fresh as the origin's silence allows. OriginUnreachable, Unshared."""
-        known = self._known(path)
+        known = self._known(path, fields)
         if known is not None and known.age_s(time.monotonic()) < known.pointer.ttl_s:
             return known
-        if self._unshared.get(path.key, 0.0) > time.monotonic():
+        origin = self._origins[path.site]
+        if isinstance(origin, PlainOrigin) and origin.has_seen(fields):
+            raise OriginUnreachable(f"the origin leads back to the swarm: {path.target}")
+        if self._goes_alone(path, fields):
             raise Unshared(path.target)
-        return (await self._patiently(path, as_home=True))[0]
+        question, first = self._join(path, for_the_whole(fields), as_home=True)
+        if first:
+            question.leave()  # an answer for its viewer alone cannot be passed on: that one's edge asks for it
+        stands_in = known is not None and may_stand_in(known, time.monotonic())
+        found = await question.result(mine=False, within_s=PATIENCE_S if stands_in else None)
+        if found is None:
+            assert known is not None
+            return known
+        if not self._suits(found, fields) or not (first or self._may_share(found)):
+            raise Unshared(path.target)
+        return found
 
-    def _known(self, path: Path) -> Known | None:
+    def _known(self, path: Path, fields: Fields) -> Known | None:
         """What we know, unless it names a body of unstated length that broke off or is no longer here: that can only
         come behind a new answer."""
-        known = self._store.pointers.known(path)
+        known = self._store.pointers.known(path, fields)
         if known is not None and known.pointer.size is None and (version := known.pointer.version) is not None:
             held = self._store.held(version)
             if held is None or (held.metainfo.piece_count is None and not held.filling):
                 self._store.pointers.doubt(path, version)
                 return None
         return known
-
-    async def _patiently(self, path: Path, *, as_home: bool) -> tuple[Known, bool]:
-        """What the question comes to (True); what we know already (False), if that may stand in and the answer takes
-        long. The question goes on, but an origin that swallows packets must not hold viewers for as long as it is
-        hoped for."""
-        asking = self._start(path, as_home=as_home)
-        known = self._store.pointers.known(path)
-        if known is None or not may_stand_in(known, time.monotonic()):
-            return await asyncio.shield(asking), True
-        done, _ = await asyncio.wait((asking,), timeout=PATIENCE_S)
-        return (asking.result(), True) if done else (known, False)
 
     def learn(self, path: Path, frame: PointerFrame) -> Known:
         """Take a pointer that came along with a question. RemoteError if it does not verify, is too old or purged."""
@@ -142,7 +315,7 @@ class Resolver:
     def restore(self, path: Path, record: PointerRecord) -> None:
         """A pointer read back from disk, its age counted by the wall clock while we were away."""
         origin = self._origins.get(path.site)
-        if origin is None or self._store.pointers.known(path) is not None:
+        if origin is None:
             return
         age_ms = max(0, round((time.time() - record.made_at) * 1000))
         try:
@@ -150,37 +323,48 @@ class Resolver:
         except RemoteError as error:
             log.warning("left a stored pointer of %s out: %s", path.target, error)
 
-    def _start(self, path: Path, *, as_home: bool) -> "asyncio.Task[Known]":
-        key = (path.key, as_home)
-        task = self._under_way.get(key)
-        if task is None:
-            work = self._ask_as_home(path) if as_home else self._ask(path)
-            task = self._under_way[key] = asyncio.create_task(work, name=f"resolve {path.target}")
-            task.add_done_callback(lambda done: self._on_done(key, done))
-        return task
+    def _join(self, path: Path, fields: Fields, *, as_home: bool) -> tuple[Question, bool]:
+        """The question under way, or a new one (True)."""
+        key = (path.key, as_home, self._store.pointers.likely_variant(path, fields))
+        question = self._under_way.get(key)
+        if question is not None:
+            return question, False
+        work = self._ask_as_home(path, fields) if as_home else self._ask(path, fields)
+        return self._begin(key, path, work), True
 
-    def _on_done(self, key: tuple[str, bool], task: "asyncio.Task[Known]") -> None:
-        del self._under_way[key]
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None and not isinstance(error, OriginUnreachable | Unshared):
-            log.error("resolving %s failed", key[0], exc_info=error)
+    def _begin(self, key: Key, path: Path, work: Coroutine[None, None, Known]) -> Question:
+        question = self._under_way[key] = Question(path, work)
+        question.task.add_done_callback(lambda _: self._on_done(key, question))
+        return question
+
+    def _on_done(self, key: Key, question: Question) -> None:
+        if self._under_way.get(key) is question:
+            del self._under_way[key]
+        task = question.task
+        if question.is_outdated and not task.cancelled() and task.exception() is None:
+            self._store.pointers.doubt(question.path, task.result().pointer.version)
 
     # --- asking
 
-    async def _ask(self, path: Path) -> Known:
+    async def _ask(self, path: Path, fields: Fields) -> Known:
         """Home after home, then what this edge would do as home."""
         roster = self._roster
         if not roster.standalone:
             lost = set(roster.unusable())
             steps = pointer_rungs(roster.ranked(path), roster.me, lost)
-            known = await self._ask_edges(path, steps, lost)
+            known = await self._ask_edges(path, fields, steps, lost)
             if known is not None:
                 return known
-        return await asyncio.shield(self._start(path, as_home=True))
+        question, first = self._join(path, fields, as_home=True)
+        found = await question.result(mine=first)
+        assert found is not None
+        if not first and not (self._suits(found, fields) and self._may_share(found)):
+            raise Unshared(path.target)
+        return found
 
-    async def _ask_edges(self, path: Path, steps: list[tuple[str, Role]], lost: set[str]) -> Known | None:
+    async def _ask_edges(
+        self, path: Path, fields: Fields, steps: list[tuple[str, Role]], lost: set[str]
+    ) -> Known | None:
         """The first edge that knows. Refusals may name others; each is asked once."""
         asked: set[str] = set()
         while steps:
@@ -189,7 +373,7 @@ class Resolver:
                 continue
             asked.add(node)
             try:
-                return await self._ask_edge(path, node, role, tuple(sorted(lost)))
+                return await self._ask_edge(path, fields, node, role, tuple(sorted(lost)))
             except _Refused as refused:
                 if refused.why is Why.NOT_HOME:
                     steps[:0] = [(other, Role.HOME) for other in refused.named]
@@ -202,15 +386,16 @@ class Resolver:
                 lost.add(node)
         return None
 
-    async def _ask_edge(self, path: Path, node: str, role: Role, lost: tuple[str, ...]) -> Known:
+    async def _ask_edge(self, path: Path, fields: Fields, node: str, role: Role, lost: tuple[str, ...]) -> Known:
         peer = self._roster.peer(node)
         if peer is None:
             raise Unreachable(f"{node} is not in the view")
         origin = self._origins[path.site]
-        known = self._store.pointers.known(path)
+        known = self._store.pointers.known(path, fields)
         ask = Ask(
             site=path.site,
             path=path.target,
+            fields=fields,
             inline_bytes=origin.inline_bytes,
             known_sequence=known.pointer.sequence if known else None,
             known_version=self._held_whole(known),
@@ -219,48 +404,47 @@ class Resolver:
         )
         return await self._read(path, self._asker.ask(peer.address, ask), node, ask)
 
-    async def _ask_as_home(self, path: Path) -> Known:
+    async def _ask_as_home(self, path: Path, fields: Fields) -> Known:
         """The origin; if it does not answer, a stale pointer of ours, or whoever else has one."""
         try:
-            return await self._ask_origin(path)
+            return await self._ask_origin(path, fields)
         except OriginUnreachable as error:
-            known = self._store.pointers.known(path)
-            if known is not None and may_stand_in(known, time.monotonic()):
+            known = self._stand_in(path, fields)
+            if known is not None:
                 return known
-            found = await self._ask_holders(path)
+            found = await self._ask_holders(path, fields)
             if found is None:
                 raise
             log.info("%s: the origin does not answer (%s); going on with a peer's copy", path.target, error)
             return found
 
-    async def _ask_holders(self, path: Path) -> Known | None:
+    async def _ask_holders(self, path: Path, fields: Fields) -> Known | None:
         if self._roster.standalone:
             return None
         lost = set(self._roster.unusable())
         steps = holder_rungs(self._roster.ranked(path), self._roster.me, lost)
-        found = await self._ask_edges(path, steps, lost)
-        if found is not None:
-            found = self._store.pointers.known(path)  # stale or gone, if it was purged
-        return found if found is not None and may_stand_in(found, time.monotonic()) else None
+        await self._ask_edges(path, fields, steps, lost)
+        return self._stand_in(path, fields)  # stale or gone, if it was purged
 
-    async def _ask_origin(self, path: Path) -> Known:
+    async def _ask_origin(self, path: Path, fields: Fields) -> Known:
         """Again, if what it answers was purged while it was asked."""
         while True:
             generation = self._book.generation
             try:
-                return await self._ask_origin_once(path, self._book.newest)
+                return await self._ask_origin_once(path, fields, self._book.newest)
             except _Refused:
                 if generation == self._book.generation:  # it does not number so high: its clock is hours behind
-                    return await self._ask_origin_once(path, 0)
+                    return await self._ask_origin_once(path, fields, 0)
 
-    async def _ask_origin_once(self, path: Path, above: int) -> Known:
+    async def _ask_origin_once(self, path: Path, fields: Fields, above: int) -> Known:
         """`above`: what it answers is numbered higher, so that no purge in force now covers it anywhere."""
         origin = self._origins[path.site]
-        known = self._store.pointers.known(path)
+        known = self._store.pointers.known(path, fields)
         reason = self._reason(path, known)
         ask = Ask(
             site=path.site,
             path=path.target,
+            fields=fields,
             inline_bytes=self._inline_bytes(path, origin, known),
             known_sequence=max(known.pointer.sequence if known else 0, above) or None,
             known_version=self._held_whole(known),
@@ -268,7 +452,31 @@ class Resolver:
             reason=reason,
         )
         self._metrics.origin_requests[reason] += 1
-        return await self._read(path, origin.ask(ask), ORIGIN, ask)
+        stored = [one.pointer for one in self._store.pointers.all(path) if self._held_whole(one)]
+        frames = origin.ask(ask, stored, errors_are_silence=self._stand_in(path, fields) is not None)
+        try:
+            found = await self._read(path, frames, ORIGIN, ask)
+        except NotShared as error:
+            self._on_not_shared(path, fields, error.answer.status, known)
+            raise Unshared(path.target, error.answer) from None
+        if self._may_share(found):
+            self._unshared.pop(path.key, None)
+        else:
+            self._remember_unshared(path)
+        return found
+
+    def _on_not_shared(self, path: Path, fields: Fields, status: int, known: Known | None) -> None:
+        """An answer to who showed credentials says nothing of others, nor does an error last."""
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or first_of(fields, "Authorization") is not None:
+            return
+        self._remember_unshared(path)
+        if known is not None and fields == for_the_whole(fields):
+            self._store.pointers.doubt(path, known.pointer.version)  # the path means something else now
+
+    def _remember_unshared(self, path: Path) -> None:
+        if len(self._unshared) >= MOST_UNSHARED:
+            self._unshared.clear()
+        self._unshared[path.key] = time.monotonic() + UNSHARED_S
 
     def _held_whole(self, known: Known | None) -> bytes | None:
         """The version whose body need not come again."""
@@ -342,9 +550,7 @@ class Resolver:
 
     def _on_refused(self, path: Path, node: str, frame: RefusedFrame) -> None:
         if frame.why is Why.UNSHARED:
-            if len(self._unshared) >= MOST_UNSHARED:
-                self._unshared.clear()
-            self._unshared[path.key] = time.monotonic() + UNSHARED_S
+            self._remember_unshared(path)
             raise Unshared(path.target)
         if node == ORIGIN:
             raise OriginUnreachable(f"origin refused: {frame.why} {frame.detail}".rstrip())
@@ -360,7 +566,7 @@ class Resolver:
         self._book.on_seen(path.site, pointer.sequence)
         now = time.monotonic()
         known = Known(path, pointer, frame.signed, frame.trust, now - self._age_s(pointer, frame.age_ms))
-        standing = self._store.pointers.known(path)
+        standing = self._store.pointers.variant(path, pointer.variant)
         if standing is not None and standing.pointer.sequence >= pointer.sequence:
             if standing.pointer.sequence == pointer.sequence and known.made_at > standing.made_at:
                 standing.made_at = known.made_at
@@ -386,7 +592,7 @@ class Resolver:
 
     def _confirm(self, path: Path, age_ms: int, node: str, ask: Ask, generation: int) -> Known:
         """The pointer we have is the current one; its age is what the sender says."""
-        known = self._store.pointers.known(path)
+        known = self._store.pointers.known(path, ask.fields)
         if known is None:
             if node == ORIGIN and ask.pointer is None and ask.known_sequence is not None:
                 raise _Refused(Why.NOT_HELD, ())  # only a number was told it, and it does not number so high
@@ -411,10 +617,11 @@ class Resolver:
         return True
 
     async def close(self) -> None:
-        tasks = list(self._under_way.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        questions = list(self._under_way.values())
+        for question in questions:
+            question.leave()
+            question.task.cancel()
+        await asyncio.gather(*(question.task for question in questions), return_exceptions=True)
 
 
 class _Refused(Exception):

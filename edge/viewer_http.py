@@ -5,37 +5,48 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
+from http.client import responses
 
 import aiohttp
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from edge.access_log import AccessLog, Ended
 from edge.fills import Fills, VersionGone
 from edge.held import EVERYTHING, Held
 from edge.hits import OFFERED
 from edge.metrics import EdgeMetrics
-from edge.origins import HOP_BY_HOP, Origin, PlainOrigin
+from edge.origins import Origin
+from edge.passing import ENDED, SERVER, STUCK_S, Passing, append_cache_status, cut, viewer_fields
+from edge.plain_origin import PlainOrigin
 from edge.playlists import MOST_PLAYLIST_BYTES, Form, Playlists, coding, is_playlist, personal, varies
 from edge.pointers import Known
 from edge.resolver import Resolved, Resolver, Unshared
 from edge.sites import Sites
 from edge.store import Store
 from swarm import pieces
-from swarm.accounting import Outcome, Reason, Source
+from swarm.accounting import Outcome, Source
+from swarm.cache_status import Forwarded, cache_status
 from swarm.encodings import GZIP, IDENTITY
 from swarm.errors import OriginUnreachable
+from swarm.http_dates import format_http_date
 from swarm.metainfo import Pointer
 from swarm.names import BadPath, Path, split_target
 from swarm.ranges import Answer, Full, NotModified, NotSatisfiable, Partial, PreconditionFailed, evaluate
+from swarm.reuse import HOP_BY_HOP, Fields
 from swarm.tokens import Token, TokenRefused, hide
 
 log = logging.getLogger(__name__)
 
 READ_AHEAD_BYTES = 1 << 20
-STUCK_S = 60.0  # a viewer who takes nothing for so long has gone
 LIVE_TTL_S = 10.0  # playlists good for less are live ones
+READING = (hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS)
+NOT_FORWARDED = (hdrs.METH_CONNECT, hdrs.METH_TRACE)
+PREFLIGHT = hdrs.ACCESS_CONTROL_REQUEST_METHOD
+OF_A_CONNECTION = HOP_BY_HOP | {"age", "content-length"}  # not of the body
 RESOLVE_AGAIN = 2  # a version may vanish at the origin between pointer and piece
 TOKEN = web.RequestKey("token", Token)  # what a viewer showed, where its site asks for one
+OUTCOME = web.ResponseKey("outcome", Outcome)  # of an answer that no delivery stands behind
 EXPOSED = "Age, Date, Content-Length, Content-Range, ETag, Cache-Status, Server-Timing"
 
 
@@ -54,10 +65,17 @@ class Delivery:
         self.waiter = held.wait_for(self.wanted)
         self.outcome = Outcome.HIT
         self.begun = False  # the head is out: this request ends here, in this outcome
+        self.status: int = HTTPStatus.OK
+        self.source: Source | None = None  # of the first byte
+        self.sent_bytes = 0
+        self.ttfb_s: float | None = None
 
     @property
     def whole_here(self) -> bool:
         return not self.missing and self.end is not None
+
+    def ended(self) -> Ended:
+        return Ended(self.outcome, self.status, self.source, self.sent_bytes, self.ttfb_s)
 
 
 class ViewerHttp:
@@ -73,7 +91,9 @@ class ViewerHttp:
         resolver: Resolver,
         origins: Mapping[str, Origin],
         metrics: EdgeMetrics,
+        access_log: AccessLog,
     ) -> None:
+        self._access_log = access_log
         self._node = node
         self._sites = sites
         self._swarm_time = swarm_time
@@ -83,11 +103,22 @@ class ViewerHttp:
         self._origins = origins
         self._metrics = metrics
         self._playlists = Playlists()
+        self._passing = Passing(node, sites.path, swarm_time, resolver, metrics)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Every request for content ends here in exactly one outcome."""
+        """Every request for content ends here in exactly one outcome, and in one line of the access log."""
         began = time.perf_counter()
-        if request.method == hdrs.METH_OPTIONS:
+        response = None
+        try:
+            response = await self._handle(request, began)
+            return response
+        finally:
+            ended = request.get(ENDED) or _ended(request, response)
+            if ended is not None:  # else the viewer left before anything came of it
+                self._access_log.on_answer(request, ended, time.perf_counter() - began)
+
+    async def _handle(self, request: web.Request, began: float) -> web.StreamResponse:
+        if request.method == hdrs.METH_OPTIONS and PREFLIGHT in request.headers:
             return self._refuse(HTTPStatus.NO_CONTENT, "", CORS_PREFLIGHT)
         authority, target = split_target(request.raw_path)
         host = request.host if authority is None else authority
@@ -104,25 +135,51 @@ class ViewerHttp:
         if token is not None:
             request[TOKEN] = token
         origin = self._origins[site]
-        if isinstance(origin, PlainOrigin) and not _may_use_cache(request):
-            return await self._pass(request, path, origin)
-        if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+        is_foreign = isinstance(origin, PlainOrigin)
+        if request.method not in READING and (not is_foreign or request.method in NOT_FORWARDED):
             return self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", {"Allow": "GET, HEAD, OPTIONS"})
         try:
-            return await self._answer(request, path, began)
+            if isinstance(origin, PlainOrigin):
+                return await self._answer_foreign(request, path, origin, began)
+            if request.method == hdrs.METH_OPTIONS:
+                return self._refuse(HTTPStatus.NO_CONTENT, "", CORS_PREFLIGHT)
+            return await self._answer(request, path, (), began)
         except Unshared:
-            assert isinstance(origin, PlainOrigin)
-            return await self._pass(request, path, origin)
+            return self._fail(path, OriginUnreachable("our origin said that its answer may not be shared"))
         except (OriginUnreachable, VersionGone) as error:
             return self._fail(path, error)
         except Exception:
             self._metrics.viewer_requests[Outcome.FAILED] += 1  # our own fault: logged, answered 500
+            request[ENDED] = Ended(Outcome.FAILED, HTTPStatus.INTERNAL_SERVER_ERROR)
             raise
 
-    async def _answer(self, request: web.Request, path: Path, began: float) -> web.StreamResponse:
+    async def _answer_foreign(
+        self, request: web.Request, path: Path, origin: PlainOrigin, began: float
+    ) -> web.StreamResponse:
+        """A request for a site whose origin is any HTTP server: from the cache where HTTP lets it, else from there."""
+        of_a_form = OF_A_FORM if TOKEN in request and is_playlist(path.url_path) else ()
+        fields = viewer_fields(request, but=of_a_form)
+        fields = tuple((name, hide(value) if name.lower() == "referer" else value) for name, value in fields)
+        if origin.has_seen(fields):
+            return self._refuse(HTTPStatus.LOOP_DETECTED, "the origin leads back here")
+        is_get = request.method == hdrs.METH_GET
+        if not is_get and not (request.method == hdrs.METH_HEAD and self._resolver.find(path, fields)):
+            return await self._passing.forward(request, path, origin, fields)
+        try:
+            return await self._answer(request, path, fields, began)
+        except Unshared as unshared:
+            if unshared.answer is None:
+                raise
+            if of_a_form and unshared.answer.status == HTTPStatus.OK:
+                return await self._relay_playlist(request, unshared.answer)
+            return await self._passing.relay(request, path, unshared.answer, Forwarded.BYPASS)
+
+    async def _answer(self, request: web.Request, path: Path, fields: Fields, began: float) -> web.StreamResponse:
+        if "only-if-cached" in request.headers.get(hdrs.CACHE_CONTROL, "") and not self._resolver.find(path, fields):
+            return self._not_cached()
         for attempt in range(RESOLVE_AGAIN):
-            before = self._store.pointers.known(path)
-            resolved = await self._resolver.resolve(path)
+            before = self._store.pointers.known(path, fields)
+            resolved = await self._resolver.resolve(path, fields)
             if resolved.known.pointer.version is None:
                 return self._bodiless(resolved)
             try:
@@ -165,6 +222,7 @@ class ViewerHttp:
             held.stop_waiting(delivery.waiter)
             if delivery.begun:
                 self._metrics.viewer_requests[delivery.outcome] += 1
+                request[ENDED] = delivery.ended()
 
     def _size(self, pointer: Pointer) -> int | None:
         """What the pointer states, or what became known since of a version that was open then."""
@@ -209,15 +267,17 @@ class ViewerHttp:
         encoding = _coding(request) if varies(path.url_path, len(body), pointer.headers) else IDENTITY
         form = await self._playlists.form(held.version, body, pointer.header("etag"), encoding, request.get(TOKEN))
         _, headers = self._head_of(delivery, source)
-        self._timed(request, delivery.outcome, headers, began)
+        self._timed(request, delivery, headers, began)
         response = _form_response(request, form, headers, pointer.header("last-modified"))
         if response.status >= HTTPStatus.BAD_REQUEST:
             delivery.outcome = Outcome.REFUSED
         if request.method == hdrs.METH_GET and isinstance(response.body, bytes):
-            self._count(held, source, len(response.body))
+            self._count(delivery, source, len(response.body))
         if delivery.outcome is Outcome.HIT and source is Source.MEMORY and not form.personal:
             request[OFFERED] = resolved.known, held, form.body
         self._metrics.viewer_requests[delivery.outcome] += 1
+        delivery.status = response.status
+        request[ENDED] = delivery.ended()
         return response
 
     # --- bodies
@@ -227,20 +287,20 @@ class ViewerHttp:
             self._fills.join(delivery.held, delivery.resolved.known).want(delivery.missing)
         parts = self._parts(delivery)
         first, source = await _first_of(parts)
-        status, headers = self._head_of(delivery, source)
-        self._timed(request, delivery.outcome, headers, began)
+        delivery.status, headers = self._head_of(delivery, source)
+        self._timed(request, delivery, headers, began)
         if delivery.outcome is Outcome.HIT and delivery.whole_here and not delivery.partial and source is Source.MEMORY:
             request[OFFERED] = delivery.resolved.known, delivery.held
         delivery.begun = True
-        return await self._stream(request, delivery, status, headers, first, source, parts)
+        return await self._stream(request, delivery, headers, first, source, parts)
 
-    def _timed(self, request: web.Request, outcome: Outcome, headers: CIMultiDict[str], began: float) -> None:
-        took_s = time.perf_counter() - began
+    def _timed(self, request: web.Request, delivery: Delivery, headers: CIMultiDict[str], began: float) -> None:
+        took_s = delivery.ttfb_s = time.perf_counter() - began
         self._metrics.viewer_ttfb.observe(took_s)
         if request.headers.get("Starling-Trace") == "1":
-            headers["Server-Timing"] = f"edge;desc={outcome};dur={took_s * 1000:.1f}"
+            headers["Server-Timing"] = f"edge;desc={delivery.outcome};dur={took_s * 1000:.1f}"
 
-    def _head_of(self, delivery: Delivery, source: Source) -> tuple[HTTPStatus, CIMultiDict[str]]:
+    def _head_of(self, delivery: Delivery, source: Source) -> tuple[int, CIMultiDict[str]]:
         known = delivery.resolved.known
         pointer, size = known.pointer, delivery.held.metainfo.size
         headers = self._headers(delivery.resolved, delivery.outcome, source)
@@ -251,7 +311,7 @@ class ViewerHttp:
             self._metrics.playlist_lag.observe(max(0.0, known.age_s(time.monotonic()) - pointer.ttl_s))
             self._fills.live.on_playlist(known.path, self._fills.roster.swarm_time())
         if not delivery.partial or end is None:
-            return HTTPStatus(pointer.status), headers
+            return pointer.status, headers
         headers["Content-Range"] = Partial(delivery.start, end).content_range(size)
         return HTTPStatus.PARTIAL_CONTENT, headers
 
@@ -259,7 +319,6 @@ class ViewerHttp:
         self,
         request: web.Request,
         delivery: Delivery,
-        status: HTTPStatus,
         headers: CIMultiDict[str],
         first: bytes,
         source: Source,
@@ -267,14 +326,14 @@ class ViewerHttp:
     ) -> web.StreamResponse:
         held = delivery.held
         if headers.get("Content-Length") == str(len(first)):
-            self._count(held, source, len(first))
-            return web.Response(status=status, headers=headers, body=first)
-        response = web.StreamResponse(status=status, headers=headers)
+            self._count(delivery, source, len(first))
+            return web.Response(status=delivery.status, headers=headers, body=first)
+        response = web.StreamResponse(status=delivery.status, headers=headers)
         try:
             await response.prepare(request)
-            await self._write(response, held, first, source)
+            await self._write(response, delivery, first, source)
             async for data, source in parts:
-                await self._write(response, held, data, source)
+                await self._write(response, delivery, data, source)
             await response.write_eof()
         except (OriginUnreachable, VersionGone) as error:
             # Too late for a status: a body short of its Content-Length is how HTTP/1.1 says so (RFC 9112 section 8).
@@ -282,19 +341,27 @@ class ViewerHttp:
             delivery.outcome = Outcome.FAILED
             if isinstance(error, VersionGone):  # or all who come while its pointer lives would be cut at this place
                 self._store.pointers.doubt(held.path, held.version)
-            _cut(request)
+            cut(request)
         except (ConnectionError, TimeoutError):
-            _cut(request)  # the viewer went away, or takes nothing any more; the fill goes on without it
+            cut(request)  # the viewer went away, or takes nothing any more; the fill goes on without it
         return response
 
-    async def _write(self, response: web.StreamResponse, held: Held, data: bytes, source: Source) -> None:
+    async def _write(self, response: web.StreamResponse, delivery: Delivery, data: bytes, source: Source) -> None:
         async with asyncio.timeout(STUCK_S):
             await response.write(data)
-        self._count(held, source, len(data))
+        self._count(delivery, source, len(data))
 
-    def _count(self, held: Held, source: Source, size: int) -> None:
+    def _count(self, delivery: Delivery, source: Source, size: int) -> None:
         self._metrics.viewer_bytes[source] += size
-        held.served[source] += size
+        delivery.held.served[source] += size
+        delivery.source = delivery.source or source
+        delivery.sent_bytes += size
+
+    def _end(self, response: web.Response, outcome: Outcome) -> web.Response:
+        """An answer without a delivery, counted."""
+        self._metrics.viewer_requests[outcome] += 1
+        response[OUTCOME] = outcome
+        return response
 
     async def _parts(self, delivery: Delivery) -> AsyncIterator[tuple[bytes, Source]]:
         """The bytes asked for, in order, each with its source."""
@@ -343,10 +410,15 @@ class ViewerHttp:
     # --- heads
 
     def _headers(self, resolved: Resolved, outcome: Outcome, source: Source | None) -> CIMultiDict[str]:
-        pointer = resolved.known.pointer
-        headers = CIMultiDict((name, value) for name, value in pointer.headers if name.lower() not in HOP_BY_HOP)
-        headers["Age"] = str(int(resolved.known.age_s(time.monotonic())))
-        headers["Cache-Status"] = cache_status(self._node, outcome, source)
+        pointer, age_s = resolved.known.pointer, resolved.known.age_s(time.monotonic())
+        headers = CIMultiDict((name, value) for name, value in pointer.headers if name.lower() not in OF_A_CONNECTION)
+        headers["Age"] = str(int(age_s))
+        mine = cache_status(
+            self._node, outcome, source=source, why=resolved.why, status=pointer.status, ttl_s=pointer.ttl_s - age_s
+        )
+        append_cache_status(headers, mine)
+        headers.setdefault("Date", format_http_date(self._swarm_time()))
+        headers.setdefault("Server", SERVER)
         if varies(resolved.known.path.url_path, self._size(pointer), pointer.headers):
             _vary_by_encoding(headers)
         headers.setdefault("Accept-Ranges", "bytes")
@@ -358,8 +430,7 @@ class ViewerHttp:
         headers = self._headers(resolved, outcome, None)
         if (size := self._size(resolved.known.pointer)) is not None:
             headers["Content-Length"] = str(size)
-        self._metrics.viewer_requests[outcome] += 1
-        return web.Response(status=resolved.known.pointer.status, headers=headers)
+        return self._end(web.Response(status=resolved.known.pointer.status, headers=headers), outcome)
 
     def _without_body(
         self, status: HTTPStatus, resolved: Resolved, outcome: Outcome, extra: Mapping[str, str] | None = None
@@ -368,8 +439,7 @@ class ViewerHttp:
         headers.update(extra or {})
         if status is not HTTPStatus.NOT_MODIFIED:
             headers.popall("Content-Type", None)
-        self._metrics.viewer_requests[outcome] += 1
-        return web.Response(status=status, headers=headers)
+        return self._end(web.Response(status=status, headers=headers), outcome)
 
     def _bodiless(self, resolved: Resolved) -> web.Response:
         """An error of the origin's, or what was purged there: only its status is known."""
@@ -377,86 +447,42 @@ class ViewerHttp:
         outcome = Outcome.MISS if resolved.asked else Outcome.STALE_HIT if resolved.stale else Outcome.HIT
         headers = self._headers(resolved, outcome, None)
         headers["Content-Type"] = "text/plain; charset=utf-8"
-        self._metrics.viewer_requests[outcome] += 1
-        text = f"{pointer.status} {HTTPStatus(pointer.status).phrase}\n"
-        return web.Response(status=pointer.status, headers=headers, body=text.encode())
+        text = f"{pointer.status} {responses.get(pointer.status, '')}".rstrip() + "\n"
+        return self._end(web.Response(status=pointer.status, headers=headers, body=text.encode()), outcome)
 
     def _refuse(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
-        self._metrics.viewer_requests[Outcome.REFUSED] += 1
         readable = {"Access-Control-Allow-Origin": "*", **(headers or {})}  # or a page learns only that it failed
-        return web.Response(status=status, text=f"{text}\n" if text else None, headers=readable)
+        response = web.Response(status=status, text=f"{text}\n" if text else None, headers=readable)
+        return self._end(response, Outcome.REFUSED)
 
     def _fail(self, path: Path, error: Exception) -> web.Response:
         """502 or 504, with the reason in the body and in Cache-Status."""
         timed_out = isinstance(error, OriginUnreachable) and error.timed_out
         status = HTTPStatus.GATEWAY_TIMEOUT if timed_out else HTTPStatus.BAD_GATEWAY
         log.warning("%s: %s", path.target, error)
-        self._metrics.viewer_requests[Outcome.FAILED] += 1
-        return web.Response(
+        response = web.Response(
             status=status,
             text=f"{status.value} {status.phrase}: {_told(error)}\n",
-            headers={"Cache-Status": f"{self._node}; fwd=miss", "Cache-Control": "no-store"},
+            headers={
+                "Cache-Status": cache_status(self._node, Outcome.FAILED),
+                "Cache-Control": "no-store",
+                "Access-Control-Allow-Origin": "*",
+            },
         )
+        return self._end(response, Outcome.FAILED)
 
-    # --- passing through
+    def _not_cached(self) -> web.Response:
+        """Nothing here answers it, and it forbade to ask (RFC 9111 section 5.2.1.7)."""
+        headers = {"Cache-Status": cache_status(self._node, Outcome.REFUSED, why=Forwarded.REQUEST)}
+        return self._refuse(HTTPStatus.GATEWAY_TIMEOUT, "not cached here", headers)
 
-    async def _pass(self, request: web.Request, path: Path, origin: PlainOrigin) -> web.StreamResponse:
-        """What HTTP forbids to share goes to the origin and back, and is never stored."""
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
-        headers.pop("Host", None)
-        headers["Starling-Reason"] = Reason.NOT_CACHEABLE
-        headers |= {name: hide(value) for name, value in headers.items() if name.lower() == "referer"}
-        token = request.get(TOKEN) if is_playlist(path.url_path) else None
-        if token is not None:  # all of it, as it is: the viewer's form is made here
-            headers = {name: value for name, value in headers.items() if name.lower() not in OF_A_FORM}
-        body = request.content if request.can_read_body else None
-        self._metrics.origin_requests[Reason.NOT_CACHEABLE] += 1
-        try:
-            answer = await origin.request(request.method, path.target, headers, body)
-        except OriginUnreachable as error:
-            return self._fail(path, error)
-        async with answer:
-            kept = CIMultiDict((k, v) for k, v in answer.headers.items() if k.lower() not in HOP_BY_HOP)
-            kept["Cache-Status"] = cache_status(self._node, Outcome.PASSED, Source.ORIGIN)
-            if answer.content_length is not None:
-                kept["Content-Length"] = str(answer.content_length)
-            if token is not None and answer.status == HTTPStatus.OK and request.method == hdrs.METH_GET:
-                return await self._pass_playlist(request, path, answer, kept, token)
-            response = web.StreamResponse(status=answer.status, headers=kept)
-            outcome = Outcome.PASSED
-            try:
-                await response.prepare(request)
-                async for chunk in answer.content.iter_any():
-                    self._metrics.origin_bytes[Reason.NOT_CACHEABLE] += len(chunk)
-                    self._metrics.fetched_bytes[Source.ORIGIN] += len(chunk)
-                    await response.write(chunk)
-                    self._metrics.viewer_bytes[Source.ORIGIN] += len(chunk)
-                await response.write_eof()
-            except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-                log.warning("%s broke off while it was passed on: %s", path.target, error)
-                outcome = Outcome.FAILED
-                _cut(request)
-            finally:
-                self._metrics.viewer_requests[outcome] += 1
-            return response
-
-    async def _pass_playlist(
-        self, request: web.Request, path: Path, answer: aiohttp.ClientResponse, headers: CIMultiDict[str], token: Token
-    ) -> web.StreamResponse:
+    async def _relay_playlist(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         """A playlist that may not be shared, with the viewer's token in it."""
-        body = bytearray()
-        try:
-            async for chunk in answer.content.iter_any():
-                body += chunk
-                self._metrics.origin_bytes[Reason.NOT_CACHEABLE] += len(chunk)
-                self._metrics.fetched_bytes[Source.ORIGIN] += len(chunk)
-                if len(body) > MOST_PLAYLIST_BYTES:
-                    return self._fail(path, OriginUnreachable(f"a playlist of over {MOST_PLAYLIST_BYTES} bytes"))
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-            return self._fail(path, OriginUnreachable(f"origin broke off: {error}"))
-        form = personal(bytes(body), token)
+        headers = self._passing.head_of(answer, Forwarded.BYPASS)
+        form = personal(await self._passing.read(answer, MOST_PLAYLIST_BYTES), request[TOKEN])
         self._metrics.viewer_bytes[Source.ORIGIN] += len(form.body)
         self._metrics.viewer_requests[Outcome.PASSED] += 1
+        request[ENDED] = Ended(Outcome.PASSED, HTTPStatus.OK, Source.ORIGIN, len(form.body))
         return _form_response(request, form, headers, None)
 
 
@@ -472,6 +498,14 @@ CORS_PREFLIGHT = {
 OF_A_FORM = frozenset(
     {"accept-encoding", "range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"}
 )
+
+
+def _ended(request: web.Request, response: web.StreamResponse | None) -> Ended | None:
+    """How an answer without a delivery ended."""
+    if response is None:
+        return None
+    body = response.body if isinstance(response, web.Response) and request.method != hdrs.METH_HEAD else None
+    return Ended(response[OUTCOME], response.status, None, len(body) if isinstance(body, bytes) else 0)
 
 
 def _coding(request: web.Request) -> str:
@@ -532,15 +566,6 @@ def _told(error: Exception) -> str:
     return "the origin cannot be reached, or its answer broke off, and no other edge has it"
 
 
-def _cut(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()
-
-
-def _may_use_cache(request: web.Request) -> bool:
-    return request.method in (hdrs.METH_GET, hdrs.METH_HEAD) and hdrs.AUTHORIZATION not in request.headers
-
-
 async def _first_of(parts: AsyncIterator[tuple[bytes, Source]]) -> tuple[bytes, Source]:
     """Nothing, from memory, of an empty body. (`anext` with a tuple as its default is a SystemError before Python
     3.13.2: CPython issue 128078.)"""
@@ -554,27 +579,3 @@ def _pieces_of(held: Held, start: int, end: int) -> int:
     if end <= start:
         return 0
     return pieces.of_span(held.metainfo.piece_at(start), held.metainfo.piece_at(end - 1) + 1)
-
-
-_FORWARDED = {
-    Outcome.HIT: "hit",
-    Outcome.STALE_HIT: "hit; ttl=-1",
-    Outcome.JOINED: "fwd=miss; collapsed",
-    Outcome.MISS: "fwd=miss; stored",
-    Outcome.REVALIDATED: "fwd=stale; fwd-status=304",
-    Outcome.PASSED: "fwd=bypass",
-    Outcome.REFUSED: "fwd=bypass",
-    Outcome.FAILED: "fwd=miss",
-}
-
-
-def cache_status(node: str, outcome: Outcome, source: Source | None) -> str:
-    """RFC 9211: this edge's member; `detail` is the source of the first byte."""
-    detail = f"; detail={source}" if source else ""
-    return f"{_token(node)}; {_FORWARDED[outcome]}{detail}"
-
-
-def _token(node: str) -> str:
-    """A node's name as an sf-token, else as an sf-string (RFC 9651)."""
-    plain = node[:1].isalpha() and all(c.isalnum() or c in "-_.:" for c in node) and node.isascii()
-    return node if plain else '"' + node.replace("\\", "\\\\").replace('"', '\\"') + '"'

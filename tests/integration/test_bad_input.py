@@ -426,7 +426,7 @@ def test_what_is_cached_is_served_and_the_rest_refused_with_a_reason_while_the_o
             assert f"{refused.status} ".encode() in refused.body
             assert b"origin" in refused.body
             assert refused.headers["cache-control"] == "no-store"
-            assert f"{node}; fwd=miss" in refused.cache_status
+            assert f"{node}; fwd=uri-miss" in refused.cache_status
         assert get(programs.url("edge-1", "/seen.txt")).body == seen
         assert get(programs.url("edge-2", "/seen.txt")).body == seen  # from edge-1: nobody else has it
         assert programs.metrics("edge-1")['starling_viewer_requests_total{outcome="failed"}'] == 2
