@@ -87,6 +87,10 @@ class Observations:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def observe_at_once(self, count: int) -> None:
+        """So many that took next to nothing: in the first bucket, and nothing to the sum."""
+        self.counts[0] += count
+
     def cumulative(self) -> list[tuple[str, float]]:
         """The (`le`, count up to it) pairs of the exposition format, `+Inf` last."""
         pairs, total = [], 0

@@ -57,7 +57,7 @@ class Admin:
         self._unready = unready
         self._troubles = troubles
         self._drain = drain
-        self._token_file = token_file
+        self.token_file = token_file
         self._purges = purges
         self._naming = naming
 
@@ -94,7 +94,7 @@ class Admin:
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         """The answer to a POST by somebody who may not."""
-        if may_post(request.remote, request.headers.get("Authorization", ""), self._token_file):
+        if may_post(request.remote, request.headers.get("Authorization", ""), self.token_file):
             return None
         return web.Response(status=403, text="POST needs the bearer token of admin.token_file, or loopback\n")
 
@@ -127,6 +127,7 @@ class Admin:
     def status(self) -> dict[str, object]:
         """Everything a person asks first, as JSON."""
         roster, metrics, now = self._roster, self._metrics, time.monotonic()
+        metrics.settle()
         viewer = sum(metrics.viewer_bytes.values())
         origin = sum(metrics.origin_bytes.values())
         return {

@@ -50,8 +50,8 @@ from swarm.http_dates import format_http_date
 from swarm.metainfo import Page, Signed, open_page
 from swarm.names import token_like
 from swarm.placement import SMALL_BYTES
-from swarm.tokens import Gate
 from swarm.purging import PurgeBook
+from swarm.tokens import Gate
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,8 @@ class Edge:
             self.metrics,
             self.access_log,
         )
-        self.hits = Hits(self._site_of_hits, self.sites.path, self.store, self.roster.swarm_time)
+        self.hits = Hits(self._site_of_hits, self.sites.path, self.store, self.metrics, self.roster.swarm_time)
+        self.metrics.settle = lambda: self.hits.settle(time.monotonic())
         self.purges.on_applied = self.hits.clear
         self._front: Front | None = None
         self._admin: Admin | None = None
@@ -218,7 +219,7 @@ class Edge:
         server = (await self._runner(self._viewer_app)).server
         assert server is not None
         unsent = self.config.cache.memory // 4
-        self._front = Front(viewer, server, self.hits, self.metrics, self.roster.swarm_time, unsent)
+        self._front = Front(viewer, server, self.hits, self.metrics, self.roster.swarm_time, unsent, self.access_log)
         self._front.start(listener, context)
         self._addresses["viewer"] = str(bound_address(listener))
         self.metrics.viewer_connections.read = lambda: float(self._front.count() if self._front else 0)

@@ -10,20 +10,21 @@ import contextlib
 import logging
 import socket
 import ssl
-import time
 from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
+from time import monotonic
 from typing import cast
 
 from aiohttp import web
 
 from daemon.listeners import acked_bytes
 from daemon.malformed import answer_malformed
+from edge.access_log import AccessLog
 from edge.config import Viewer
-from edge.hits import Hits, Lines, Ready
+from edge.hits import Block, Hits, Lines, Ready
 from edge.metrics import EdgeMetrics
-from swarm.accounting import Dropped, Outcome, Source
+from swarm.accounting import Dropped, Outcome
 from swarm.http_dates import format_http_date
 from swarm.request_head import BadHead, ChunkedBody, RequestHead, check_beginning, parse_head, without
 
@@ -45,8 +46,9 @@ class Front:
 
     def __init__(
         self, config: Viewer, server: web.Server, hits: Hits, metrics: EdgeMetrics, swarm_time: Callable[[], float],
-        most_unsent_bytes: int,
+        most_unsent_bytes: int, access_log: AccessLog,
     ) -> None:  # fmt: skip
+        self.access_log = access_log
         self.config = config
         self.server = server
         self.hits = hits
@@ -72,6 +74,10 @@ class Front:
         self._listener, self._tls = listener, tls
         self._accept_again()
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def take(self, config: Viewer, tls: ssl.SSLContext | None, most_unsent_bytes: int) -> None:
+        """Other limits from now on, and for new connections another certificate."""
+        self.config, self._tls, self.most_unsent_bytes = config, tls, most_unsent_bytes
 
     def count(self) -> int:
         return self._open
@@ -166,9 +172,10 @@ class Front:
 
     def _sweep(self) -> None:
         """One timer for all connections; deadlines are kept to within SWEEP_S."""
-        now = time.monotonic()
+        now = monotonic()
         for connection in tuple(self.connections):
             connection.on_sweep(now)
+        self.hits.settle(now)
         if self._open < self.config.connections:
             self._accept_again()
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
@@ -178,16 +185,16 @@ class Connection(asyncio.Protocol):
     """One viewer's connection."""
 
     __slots__ = (
-        "_ahead", "_answering", "_blocks", "_body_bytes", "_chunks", "_closing", "_ended", "_free", "_front",
+        "_ahead", "_answering", "_block", "_body_bytes", "_chunks", "_closing", "_ended", "_free", "_front",
         "_handler", "_in_head", "_last", "_rate_from", "_reading_paused", "_transport", "_unsent_bytes",
-        "_used", "_writing_paused", "address", "deadline",
+        "_used", "_write", "_writing_paused", "address", "deadline",
     )  # fmt: skip
 
     def __init__(self, front: Front, address: str) -> None:
         self.address = address
         self.deadline = NEVER
         self._front = front
-        self._blocks = front.hits.blocks
+        self._block: Block | None = None  # the headers of the request before, if they are for the hit path
         self._transport: asyncio.Transport | None = None
         self._handler: _Handler | None = None
         self._ahead = b""  # received, and belonging to requests that were not begun
@@ -212,7 +219,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
-        self.deadline = time.monotonic() + float(self._front.config.header_timeout)
+        self._write = self._transport.write
+        self.deadline = monotonic() + float(self._front.config.header_timeout)
         self._front.on_made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -227,11 +235,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._free:
-            cut = data.find(b"\r\n")
-            lines = self._blocks.get(data[cut:])
-            if lines is not None:
-                ready = lines.get(data[:cut])
-                if ready is not None and self._send(ready):
+            block = self._block
+            # The same headers as before on this connection: compared, not hashed (0.2 us for 550 bytes). What is before
+            # them is one line, if it is one of the lines.
+            if block is not None and data.endswith(block.text):
+                line = data[: -block.size]
+                ready = block.lines.get(line)
+                if ready is not None and self._send(ready, line):
                     return
         elif self._closing:
             return
@@ -296,13 +306,14 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, head: bytes) -> None:
         cut = head.find(b"\r\n")
-        line, block = head[:cut], head[cut:]
+        line, text = head[:cut], head[cut:]
         request = None
-        lines = self._blocks.get(block)
-        if lines is None:
+        block = self._front.hits.blocks.get(text)
+        if block is None:
             request = parse_head(head)
-            lines = self._front.hits.lines_for(block, request)
-        if lines is None or not self._hit(lines, line):
+            block = self._front.hits.block_for(text, request)
+        self._block = block
+        if block is None or not self._hit(block.lines, line):
             self._hand_over(head, request or parse_head(head))
 
     def _hand_over(self, head: bytes, request: RequestHead) -> None:
@@ -317,7 +328,7 @@ class Connection(asyncio.Protocol):
         self._chunks = ChunkedBody() if request.chunked else None
         if request.all("upgrade"):  # we never change protocols, and aiohttp's parser would stop to wait for it
             head = without(head, b"upgrade")
-        if not handler.take(head):
+        if not handler.take(head, requests=1):
             log.error("aiohttp found no request in %r", head[:200])
             self.abort()
 
@@ -334,7 +345,9 @@ class Connection(asyncio.Protocol):
                 self._chunks = None
         body, self._ahead = (self._ahead, b"") if end is None else (self._ahead[:end], self._ahead[end:])
         self._body_bytes -= min(self._body_bytes, len(body))
-        self._handler.data_received(body)
+        if not self._handler.take(body, requests=0):
+            log.error("aiohttp read another end of a body than we")
+            self.abort()
 
     def on_answered(self, *, goes_on: bool) -> None:
         """The handler has written its answer; unless `goes_on`, it closes the connection behind it."""
@@ -356,7 +369,7 @@ class Connection(asyncio.Protocol):
         self._used = self._free or in_body
         if self._ahead and not waits:
             if not self._in_head:
-                self.deadline = time.monotonic() + float(self._front.config.header_timeout)
+                self.deadline = monotonic() + float(self._front.config.header_timeout)
             self._in_head = True
         else:
             self._in_head = False
@@ -376,33 +389,32 @@ class Connection(asyncio.Protocol):
     def _hit(self, lines: Lines, line: bytes) -> bool:
         """Whether the request was answered."""
         ready = lines.get(line)
-        if ready is not None and self._send(ready):
+        if ready is not None and self._send(ready, line):
             return True
         ready = self._front.hits.find(lines, line)
-        return ready is not None and self._send(ready)
+        return ready is not None and self._send(ready, line)
 
-    def _send(self, ready: Ready) -> bool:
-        """Answer with it, if it is still good."""
-        now = time.monotonic()
-        front, held = self._front, ready.held
-        is_good = now < ready.until and held.ready is not None and ready.known.standing
-        if not is_good and not front.hits.renew(ready, now):
-            return False
-        body = held.ready if ready.form is None else (ready.form,)
-        if body is None or (ready.body_bytes > SMALL_HIT_BYTES and front.unsent_bytes > front.most_unsent_bytes):
-            return False
-        assert self._transport is not None
+    def _send(self, ready: Ready, line: bytes) -> bool:
+        """Answer with it, if it is still good. Counted by the answer, and by the metrics once a second."""
+        front, body = self._front, ready.held.ready
+        if monotonic() >= ready.until or body is None or not ready.known.standing:
+            if not front.hits.renew(ready, monotonic()):
+                return False
+            body = ready.held.ready
+            assert body is not None
+        if ready.form is not None:
+            body = (ready.form,)
         if ready.body_bytes <= JOINED_BYTES:
-            self._transport.write(ready.head + (body[0] if len(body) == 1 else b"".join(body)))
+            self._write(ready.head + (body[0] if len(body) == 1 else b"".join(body)))
+        elif ready.body_bytes > SMALL_HIT_BYTES and front.unsent_bytes > front.most_unsent_bytes:
+            return False
         else:
+            assert self._transport is not None
             self._transport.writelines([ready.head, *body])
+        ready.count += 1
         self._used = True
-        held.served[Source.MEMORY] += ready.body_bytes
-        metrics = front.metrics
-        metrics.viewer_requests[Outcome.HIT] += 1
-        metrics.viewer_bytes[Source.MEMORY] += ready.body_bytes
-        metrics.hit_path.value += 1
-        metrics.viewer_ttfb.observe(time.monotonic() - now)
+        if front.access_log.is_on and self._block is not None:
+            front.access_log.on_hit(self.address, line, self._block.text, ready.body_bytes)
         return True
 
     # --- the end
@@ -429,12 +441,13 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._free = self._used = False
         self._ahead = b""
-        self.deadline = time.monotonic() + patience_s
+        self.deadline = monotonic() + patience_s
 
     def _refuse(self, error: BadHead) -> None:
         """Say what is wrong; then read on for a while, or what is still being sent would take the answer away."""
         assert self._transport is not None
         self._front.metrics.viewer_requests[Outcome.REFUSED] += 1
+        self._front.access_log.on_malformed(self.address, error.status)
         self._transport.write(_refusal(error, self._front.swarm_time()))
         self._stop(LINGER_S)
         if self._transport.can_write_eof():
@@ -506,11 +519,11 @@ class _Handler(web.RequestHandler):
         super().__init__(server, loop=server._loop, **server._kwargs)
         self._connection = connection
 
-    def take(self, head: bytes) -> bool:
-        """Whether it found one request in a whole head (or refuses it by an answer of its own)."""
+    def take(self, data: bytes, *, requests: int) -> bool:
+        """Whether it found as many requests in a head (1), or in what belongs to a body (0), as we."""
         before = self._request_count
-        self.data_received(head)
-        return self._request_count == before + 1
+        self.data_received(data)
+        return self._request_count == before + requests
 
     def give_up(self) -> None:
         """Cancel the request under way; the connection stays open."""

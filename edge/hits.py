@@ -15,8 +15,10 @@ from itertools import product
 from aiohttp import HttpVersion11, hdrs, web
 
 from edge.held import Held
+from edge.metrics import EdgeMetrics
 from edge.pointers import Known
 from edge.store import Store
+from swarm.accounting import Outcome, Source
 from swarm.http_dates import format_http_date
 from swarm.names import BadPath, Path
 from swarm.request_head import RequestHead
@@ -39,7 +41,8 @@ HARMLESS = {
 HARMLESS_PREFIXES = ("sec-ch-", "sec-fetch-")
 SELECTING = ("accept-encoding", "origin")  # what `Vary` may name of an answer that is ready
 ABSENT = "\0"  # the value of a field that was not sent
-OFFERED = "offered"  # in a request: the pointer and the version its answer was made of, if it came whole from memory
+# In a request whose answer came whole from memory: what it was made of.
+OFFERED = web.RequestKey("offered", tuple[Known, Held, bytes | None])
 
 _LINE = re.compile(rb"GET (/(?!-/)[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?) HTTP/1\.1")
 _CHANGING = re.compile(rb"\r\n(?:Age: (?P<age>\d+)|Date: (?P<date>[^\r]*)|Cache-Status: [^\r]*; ttl=(?P<ttl>-?\d+))")
@@ -50,7 +53,7 @@ Key = tuple[str, *tuple[str | None, ...]]  # path, and the values of SELECTING w
 class Ready:
     """One answer: good until `until` (monotonic), as long as its pointer stands and `held.ready` is there."""
 
-    __slots__ = ("_changing", "_parts", "body_bytes", "form", "head", "held", "key", "known", "until")
+    __slots__ = ("_changing", "_parts", "body_bytes", "count", "form", "head", "held", "key", "known", "until")
 
     def __init__(
         self, key: Key, known: Known, held: Held, head: bytes, body_bytes: int, form: bytes | None = None
@@ -62,6 +65,7 @@ class Ready:
         self.body_bytes = body_bytes
         self.head = head
         self.until = 0.0
+        self.count = 0
         self._parts: list[bytes] = []
         self._changing: list[str] = []
         at = 0
@@ -121,16 +125,19 @@ class Hits:
         site_of: Callable[[str], str | None],
         path_of: Callable[[str, str], Path],
         store: Store,
+        metrics: EdgeMetrics,
         swarm_time: Callable[[], float],
     ) -> None:
         self._site_of = site_of
         self._path_of = path_of
         self._store = store
+        self._metrics = metrics
         self._swarm_time = swarm_time
         self.blocks: dict[bytes, Block] = {}
         self._classes: dict[tuple[str, tuple[str, ...]], Lines] = {}
         self._line_count = 0
         self._ready: dict[Key, Ready] = {}
+        self._sending: dict[Ready, None] = {}  # renewed lately: these alone can have been sent since `settle`
         self.open = True
 
     def __repr__(self) -> str:
@@ -209,14 +216,26 @@ class Hits:
         """Make an answer good for the current second; forget it if that cannot be."""
         if self._ready.get(ready.key) is not ready:
             return False
-        if ready.held.ready is None and not self._store.make_ready(ready.held):
-            del self._ready[ready.key]
-            return False
-        if not ready.renew(now, self._swarm_time()):
+        is_here = ready.held.ready is not None or self._store.make_ready(ready.held)
+        if not is_here or not ready.renew(now, self._swarm_time()):
             del self._ready[ready.key]
             return False
         self._store.touch(ready.held)
+        self._sending[ready] = None
         return True
+
+    def settle(self, now: float) -> None:
+        """Count what was sent since the last call: once a second, and before anybody reads a metric."""
+        metrics = self._metrics
+        for ready in tuple(self._sending):
+            count, ready.count = ready.count, 0
+            metrics.viewer_requests[Outcome.HIT] += count
+            metrics.viewer_bytes[Source.MEMORY] += count * ready.body_bytes
+            metrics.hit_path.value += count
+            metrics.viewer_ttfb.observe_at_once(count)
+            ready.held.served[Source.MEMORY] += count * ready.body_bytes
+            if now >= ready.until:
+                del self._sending[ready]
 
     # --- answers
 

@@ -4,6 +4,8 @@ Byte counters count bytes of content bodies as they were sent or received; `/-/`
 among them. The words of the labels are explained in `swarm/accounting.py`.
 """
 
+from collections.abc import Callable
+
 from daemon.metrics import (
     Count,
     Exposition,
@@ -64,12 +66,12 @@ class EdgeMetrics:
             "starling_viewer_ttfb_seconds",
             "From a viewer's request being read to the first body byte being handed to the kernel.",
         )
-        self.viewer_connections = Gauge("starling_viewer_connections", "Connections viewers hold open.")
-        self.viewers_dropped = Tally(
         self.access_log_lost = Count(
             "starling_access_log_lost_lines_total",
             "Lines of the access log that were not written: its disk failed, or was slower than requests came.",
         )
+        self.viewer_connections = Gauge("starling_viewer_connections", "Connections viewers hold open.")
+        self.viewers_dropped = Tally(
             "starling_viewers_dropped_total", "Viewers' connections that this edge closed, by why.", "why", Dropped
         )
         self.hit_path = Count(
@@ -166,8 +168,10 @@ class EdgeMetrics:
             PurgeKind,
         )
 
+        self.settle: Callable[[], None] = lambda: None  # count what was done on the hit path; call it before reading
         self._exposition = Exposition(defined_in(self))
 
     def render(self) -> bytes:
         """What `/metrics` answers, as `daemon.metrics.CONTENT_TYPE`."""
+        self.settle()
         return self._exposition.render()

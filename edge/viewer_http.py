@@ -290,7 +290,7 @@ class ViewerHttp:
         delivery.status, headers = self._head_of(delivery, source)
         self._timed(request, delivery, headers, began)
         if delivery.outcome is Outcome.HIT and delivery.whole_here and not delivery.partial and source is Source.MEMORY:
-            request[OFFERED] = delivery.resolved.known, delivery.held
+            request[OFFERED] = delivery.resolved.known, delivery.held, None
         delivery.begun = True
         return await self._stream(request, delivery, headers, first, source, parts)
 
