@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from daemon.lifecycle import run_program
 from edge import token_command
-from edge.app import start
+from edge.app import Edge, start
 from edge.config import EdgeConfig
 from edge.named_files import check
 
@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ["token"]:
         return token_command.main(arguments[1:])
-    return run_program("starling-edge", DESCRIPTION, EdgeConfig, start, arguments, check)
+    return run_program("starling-edge", DESCRIPTION, EdgeConfig, start, arguments, check, Edge.reload)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ class Origin(Protocol):
         self, ask: Ask, stored: Sequence[Pointer] = (), *, errors_are_silence: bool = False
     ) -> AsyncGenerator[Frame, None]: ...
 
+    def take_urls(self, urls: Sequence[str]) -> None: ...
+
     async def close(self) -> None: ...
 
 
@@ -63,7 +65,7 @@ class SignedOrigin:
         inline_bytes: int,
         on_fault: Failed,
     ) -> None:
-        self._urls = [url.rstrip("/") for url in urls]
+        self.take_urls(urls)
         self.check = check
         self._asker = asker
         self._anonymous = anonymous
@@ -72,6 +74,10 @@ class SignedOrigin:
         self._on_fault = on_fault
         self._silent: OriginUnreachable | None = None  # how it failed lately, if that took long
         self._silent_until = 0.0
+
+    def take_urls(self, urls: Sequence[str]) -> None:
+        """Asked from now on, in order of preference."""
+        self._urls = [url.rstrip("/") for url in urls]
 
     async def close(self) -> None:
         """Its connections are the asker's."""

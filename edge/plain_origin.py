@@ -84,7 +84,7 @@ class PlainOrigin:
         on_fault: Failed,
         book: PurgeBook | None = None,
     ) -> None:
-        self._urls = [url.rstrip("/") for url in urls]
+        self.take_urls(urls)
         self.check = check
         self._book = PurgeBook() if book is None else book
         self._signer = signer
@@ -94,6 +94,10 @@ class PlainOrigin:
         self._sequence = 0  # rises for every pointer made here, so for every path
         self._http = _session(IDLE_S)
         self._once = _session(None)  # for what must not be sent twice: never on a connection that may just be closing
+
+    def take_urls(self, urls: Sequence[str]) -> None:
+        """Asked from now on, in order of preference."""
+        self._urls = [url.rstrip("/") for url in urls]
 
     async def close(self) -> None:
         await self._http.close()
