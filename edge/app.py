@@ -108,7 +108,7 @@ class Edge:
         self._front: Front | None = None
         self._admin: Admin | None = None
         topology = config.swarm.topology if config.swarm else "none"
-        self.pages = Pages(self.roster, self.store, self.sites, topology, self._unwell)
+        self.pages = Pages(self.roster, self.store, self.sites, topology, self._unwell, lambda: self.metrics.settle())
         self._viewer_app = web.Application(client_max_size=0)
         self._viewer_app.on_response_prepare.append(self._on_response)
         self.pages.add_to(self._viewer_app)

@@ -54,12 +54,14 @@ class Pages:
         sites: Sites,
         topology: str,
         unwell: Callable[[], str],
+        settle: Callable[[], None],
     ) -> None:
         self._roster = roster
         self._store = store
         self._sites = sites
         self._topology = topology
         self._unwell = unwell
+        self._settle = settle  # counts what the hit path did
         self.down = Rates()  # by peer; "origin" for all origins
         self.up = Rates()
         self._files = _player_files()
@@ -78,6 +80,7 @@ class Pages:
 
     async def handle_sources(self, request: web.Request) -> web.Response:
         """Where a body's bytes came from: `?path=/film/seg1.m4s`."""
+        self._settle()
         site = self._sites.site_of(request.host)
         try:
             path = self._sites.path(site or "", request.query.get("path", ""))
