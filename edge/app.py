@@ -90,7 +90,8 @@ class Edge:
         self.membership: Membership | None = None
         if config.swarm is not None:
             file = ViewFile(directory / "view") if directory else None
-            self.membership = Membership(config.swarm.tracker, self.asker, self.roster, file, self.metrics)
+            self.membership = membership = Membership(config.swarm.tracker, self.asker, self.roster, file, self.metrics)
+            self.purges.is_member = lambda: membership.settled
         viewer = ViewerHttp(
             config.node,
             self.sites,

@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "purges"  # in the cache directory
 TELL_WITHIN_S = 1.0  # an edge that says nothing for so long has not heard us
-TELL_AGAIN_S = (0.1, 2.0)  # the pause after the first failure, doubled up to the second
+TELL_AGAIN_S = (0.05, 2.0)  # the pause after the first failure, doubled up to the second
 TELL_FOR_S = 60.0  # after that, comparing books will do it
 COMPARE_EVERY_S = 10.0
-COMPARE_AS_LEAF_S = 0.5  # nobody reaches a leaf: it hears only what it asks for
+COMPARE_UNTOLD_S = 0.5  # nobody reaches a leaf, or an edge the tracker does not know: it hears what it asks for
 ASK_AT_START_S = 1.0
 BATCH = 500  # purges in a message
 SPARE_LINES = 1000  # superseded lines a file may hold before it is written anew
@@ -76,6 +76,7 @@ class Purges:
         self._metrics = metrics
         self._file = file
         self.on_applied: Callable[[], None] = lambda: None
+        self.is_member: Callable[[], bool] = lambda: True  # False: others may not know where this edge is
         self._unkept: list[Purge] = []
         self._keeping = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
@@ -136,9 +137,9 @@ class Purges:
             await asyncio.gather(*map(self._compare, peers))
             self.book.expire(self._roster.swarm_time())
             await self._keep()
-            is_leaf = self._roster.state() is State.LEAF
+            is_told = self.is_member() and self._roster.state() is not State.LEAF
             try:
-                async with asyncio.timeout(COMPARE_AS_LEAF_S if is_leaf else COMPARE_EVERY_S):
+                async with asyncio.timeout(COMPARE_EVERY_S if is_told else COMPARE_UNTOLD_S):
                     await self._view_changed.wait()
             except TimeoutError:
                 continue
@@ -196,13 +197,14 @@ class Purges:
 
     async def _carry_out(self, report: Report, began: float) -> None:
         others = [peer.node for peer in self._roster.others()]
-        _, *failures = await asyncio.gather(self._keep(), *(self._tell(node, report.purges) for node in others))
+        first = (self._tell_within(TELL_WITHIN_S, node, report.purges) for node in others)
+        _, *failures = await asyncio.gather(self._keep(), *first)
         for node, why in zip(others, failures, strict=True):
             if not why:
                 report.applied.append(node)
             else:
                 report.failed[node] = why
-                _ = self._start(self._tell_again(node, report.purges), f"telling {node} of a purge")
+                _ = self._start(self._tell_later(node, report.purges), f"telling {node} of a purge")
         report.took_s = time.monotonic() - began
         report.unkept = self.trouble
         log.info("purge reached %d of %d edges in %.3f s", len(report.applied), 1 + len(others), report.took_s)
@@ -222,15 +224,20 @@ class Purges:
                 return f"it refused {reply.refused} of them"
         return ""
 
-    async def _tell_again(self, node: str, purges: Sequence[Purge]) -> None:
-        """Until it answers, or leaves the view: when it returns it is greeted with what it missed."""
-        pause_s, until = TELL_AGAIN_S[0], time.monotonic() + TELL_FOR_S
-        why = "silent"
-        while why and time.monotonic() < until and self._roster.peer(node) is not None:
+    async def _tell_later(self, node: str, purges: Sequence[Purge]) -> None:
+        why = await self._tell_within(TELL_FOR_S, node, purges)
+        log.info("%s %s of %d purges%s", node, "does not know" if why else "knows now", len(purges), why and f": {why}")
+
+    async def _tell_within(self, within_s: float, node: str, purges: Sequence[Purge]) -> str:
+        """Again and again, until it has taken them (empty), time is over, or it left the view: when it returns it is
+        greeted with what it missed."""
+        pause_s, until = TELL_AGAIN_S[0], time.monotonic() + within_s
+        while why := await self._tell(node, purges):
+            if time.monotonic() + pause_s >= until or self._roster.peer(node) is None:
+                return why
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, TELL_AGAIN_S[1])
-            why = await self._tell(node, purges)
-        log.info("%s %s of %d purges", node, "does not know" if why else "knows now", len(purges))
+        return ""
 
     # --- heard of
 
