@@ -8,7 +8,7 @@ USERS ?= 100
 FOR ?= 2m
 PYTEST := -m pytest -n 2 --dist loadscope
 
-.PHONY: help setup packages demo test check lint types unit-3.13 format lock show load clean
+.PHONY: help setup packages demo test check lint types unit-3.13 format lock show load cachetests clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ unit-3.13: .venv-3.13/.stamp
 show: setup packages  ## one promise at full length: make show WHAT=plays-1
 	@[ -n "$(WHAT)" ] || { echo "say what to show, for example: make show WHAT=plays-1" >&2; exit 2; }
 	@$(PY) -m tests.show $(WHAT)
+
+cachetests: setup  ## the public HTTP caching suite through one edge: make cachetests SUITE=checkout (else the npm package)
+	@$(PY) -m tests.cachetests $(SUITE)
 
 load: setup  ## Locust viewers against a running edge: make load HOST=http://edge-1:8080 USERS=100 FOR=2m
 	.venv/bin/locust -f loadtests/locustfile.py --headless --host $(HOST) --users $(USERS) --spawn-rate 10 --run-time $(FOR)

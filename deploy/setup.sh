@@ -3,7 +3,7 @@
 #
 #   deploy/setup.sh python            .venv with the packages locked in requirements/dev.txt
 #   deploy/setup.sh python-3.13       the same in .venv-3.13, if a python3.13 runs
-#   deploy/setup.sh player            hls.js, locked in package-lock.json, into player/web/vendor
+#   deploy/setup.sh player            what package-lock.json locks; of it hls.js into player/web/vendor
 #   deploy/setup.sh packages          the Debian packages some tests need: installed if root, else named
 #
 # PYTHON=/path/to/python (PYTHON313 for the second) overrides the search. Only `packages` ever uses root.

@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import json
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.programs import READY_WITHIN_S, ROOT, Swarm, die_with_parent
+from deploy.programs import ROOT, Swarm, die_with_parent
 
 PACKAGE = ROOT / "node_modules" / "http-cache-tests"
 WITHIN_S = 240.0
@@ -32,6 +31,7 @@ ON_LOOPBACK = """
 import net from 'node:net'
 const listen = net.Server.prototype.listen
 net.Server.prototype.listen = function (port, ...rest) {
+  this.once('listening', () => console.log(`PORT ${this.address().port}`))
   return listen.call(this, Number(port), '127.0.0.1', ...rest)
 }
 """
@@ -52,14 +52,17 @@ class Verdict:
 def _copied(suite: Path) -> Iterator[Path]:
     """The suite in a directory of its own, where node finds the packages it needs."""
     with tempfile.TemporaryDirectory(prefix="cachetests-") as name:
-        copy = Path(name)
-        for part in ("test-engine", "tests", "package.json"):
-            source = suite / part
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / part)
+        copy = Path(name) / "suite"
+        shutil.copytree(suite, copy, ignore=shutil.ignore_patterns("node_modules", ".git", "results"))
         own = suite / "node_modules"
         (copy / "node_modules").symlink_to(own if own.is_dir() else ROOT / "node_modules")
         (copy / "on-loopback.mjs").write_text(ON_LOOPBACK)
         yield copy
+
+
+def _script(suite: Path, name: str) -> str:
+    """Where this cut of the suite keeps one of its programs."""
+    return next(str(file.relative_to(suite)) for file in (suite / "test-engine" / name, suite / name) if file.exists())
 
 
 def _node(suite: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
@@ -80,18 +83,16 @@ def _node(suite: Path, *arguments: str, **settings: str) -> "subprocess.Popen[st
 def _origin(suite: Path) -> Iterator[str]:
     """The suite's own origin; its URL."""
     process = _node(
-        suite, "--import", "./on-loopback.mjs", "test-engine/server/server.mjs",
+        suite, "--import", "./on-loopback.mjs", _script(suite, "server/server.mjs"),
         port="0", protocol="http", pidfile=str(suite / "pid"),
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        readable, _, _ = select.select([process.stdout], [], [], READY_WITHIN_S)
-        line = process.stdout.readline() if readable else ""
-        said, _, url = line.strip().partition(" on ")
-        if said != "Listening":
-            raise RuntimeError(f"the suite's origin did not start: {line!r}")
+        port = next((line.split()[1] for line in process.stdout if line.startswith("PORT ")), None)
+        if port is None:
+            raise RuntimeError("the suite's origin did not start")
         with _read_away(process):
-            yield url.rstrip("/")
+            yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait()
@@ -120,18 +121,19 @@ def _tests(suite: Path) -> list[Any]:
 
 
 def _results(suite: Path, base: str) -> dict[str, Any]:
-    process = _node(suite, "test-engine/cli.mjs", base=base)
+    process = _node(suite, _script(suite, "cli.mjs"), base=base)
     try:
         out, _ = process.communicate(timeout=WITHIN_S)
     finally:
         process.kill()
         process.wait()
-    results: dict[str, Any] = json.loads(out[out.index("{\n") :])
+    results: dict[str, Any] = json.loads(out[out.index("{\n") : out.rindex("}") + 1])
     return results
 
 
 def judged(groups: Sequence[Any], results: Mapping[str, Any]) -> list[Verdict]:
-    """Each test that ran. One whose precondition was not met has no verdict of its own, as the suite's authors ask."""
+    """Each test that ran and stands in the suite's index (an older cut also runs drafts that no RFC took up). One whose
+    precondition was not met has no verdict of its own, as the suite's authors ask."""
     tests = {test["id"]: test for group in groups for test in group["tests"]}
 
     def came_out(name: str) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-HLS_JS = Path(__file__).parent.parent / "player" / "web" / "vendor" / "hls.min.mjs"
+ROOT = Path(__file__).parent.parent
+HLS_JS = ROOT / "player" / "web" / "vendor" / "hls.min.mjs"
+CACHE_TESTS = ROOT / "node_modules" / "http-cache-tests" / "package.json"
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -33,7 +35,19 @@ def lacks_root() -> str:
     return "" if os.geteuid() == 0 else "needs root"
 
 
-LACKS: dict[str, Callable[[], str]] = {"browser": lacks_browser, "prometheus": lacks_prometheus, "root": lacks_root}
+def lacks_node() -> str:
+    """The same for a test that runs programs of Node.js from node_modules."""
+    if shutil.which("node") is None:
+        return "Node.js is not installed"
+    return "" if CACHE_TESTS.exists() else "node_modules/http-cache-tests is missing: run make setup (needs npm)"
+
+
+LACKS: dict[str, Callable[[], str]] = {
+    "browser": lacks_browser,
+    "node": lacks_node,
+    "prometheus": lacks_prometheus,
+    "root": lacks_root,
+}
 
 
 @pytest.hookimpl(tryfirst=True)
