@@ -121,7 +121,7 @@ class AccessLog:
         if outcome is not Outcome.HIT or self._sample >= 1.0:
             return 1.0
         self._due += self._sample
-        if self._due < 1.0:
+        if self._due < 1.0 - 1e-9:  # ten tenths are a little less than one
             return 0.0
         self._due -= 1.0
         return self._sample

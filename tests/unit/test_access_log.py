@@ -100,13 +100,13 @@ def test_a_line_says_who_asked_what_and_how_it_ended(log_to: Callable[..., Acces
 
 
 def test_of_hits_a_sample_is_written_and_of_the_rest_all(log_to: Callable[..., AccessLog], tmp_path: Path):
-    log = log_to(tmp_path / "log", 0.25)
-    hits(log, 100)
+    log = log_to(tmp_path / "log", 0.1)
+    hits(log, 50)
     for _ in range(3):
         log.on_answer(make_mocked_request("GET", "/b"), Ended(Outcome.REFUSED, 403), 0.0)
     lines = lines_of(log, tmp_path / "log")
-    assert [line["outcome"] for line in lines].count("hit") == 25
-    assert {line.get("sample") for line in lines if line["outcome"] == "hit"} == {0.25}
+    assert [line["outcome"] for line in lines].count("hit") == 5
+    assert {line.get("sample") for line in lines if line["outcome"] == "hit"} == {0.1}
     assert [line.get("sample") for line in lines if line["outcome"] == "refused"] == [None] * 3
 
 
