@@ -22,7 +22,7 @@ from edge.metrics import EdgeMetrics
 from edge.pointers import Known, Pointers
 from swarm import pieces
 from swarm.accounting import DiskOperation, Source, Tier
-from swarm.eviction import Sieve
+from swarm.eviction import Keeper
 from swarm.metainfo import Metainfo, Page, Pointer, Signed
 from swarm.names import Path
 
@@ -52,8 +52,8 @@ class Store:
         self._versions: dict[bytes, Held] = {}
         self.pointers = Pointers(self._retire)
         self._memory: dict[tuple[bytes, int], bytes] = {}
-        self._memory_sieve: Sieve[tuple[bytes, int]] = Sieve(memory_bytes)
-        self._disk_sieve: Sieve[bytes] = Sieve(disk_bytes)
+        self._memory_keeper: Keeper[tuple[bytes, int]] = Keeper(memory_bytes, hash)
+        self._disk_keeper: Keeper[bytes] = Keeper(disk_bytes, hash)
         self._pending: OrderedDict[bytes, _Pending] = OrderedDict()
         self._writing: tuple[Held, dict[int, bytes]] | None = None  # still readable while it is being written
         self.pending_bytes = 0  # not written yet
@@ -69,10 +69,13 @@ class Store:
         self.disk_trouble = ""  # empty while the disk is well
         self._disk_retry_at = 0.0
         metrics.cache_bytes.read = lambda: {
-            Tier.MEMORY: self._memory_sieve.used_bytes,
-            Tier.DISK: self._disk_sieve.used_bytes,
+            Tier.MEMORY: self._memory_keeper.used_bytes,
+            Tier.DISK: self._disk_keeper.used_bytes,
         }
-        metrics.cache_limit_bytes.read = lambda: {Tier.MEMORY: memory_bytes, Tier.DISK: disk_bytes}
+        metrics.cache_limit_bytes.read = lambda: {
+            Tier.MEMORY: self._memory_keeper.capacity_bytes,
+            Tier.DISK: self._disk_keeper.capacity_bytes,
+        }
 
     def __repr__(self) -> str:
         return f"<Store {len(self._versions)} versions, {len(self.pointers)} pointers>"
@@ -153,10 +156,10 @@ class Store:
         self._versions.pop(held.version, None)
         for piece in pieces.each(held.in_memory):
             if self._memory.pop((held.version, piece), None) is not None:
-                self._memory_sieve.remove((held.version, piece))
+                self._memory_keeper.remove((held.version, piece))
         self._forget_pending(held.version)
-        if held.version in self._disk_sieve:
-            self._disk_sieve.remove(held.version)
+        if held.version in self._disk_keeper:
+            self._disk_keeper.remove(held.version)
         held.in_memory = held.on_disk = 0
         held.ready = None
         self._remove_files(held.version)
@@ -225,11 +228,11 @@ class Store:
         size = held.metainfo.size
         if size is None:
             size = pieces.count(held.in_memory) * held.metainfo.piece_bytes
-        return size > self._memory_sieve.capacity_bytes // 2
+        return size > self._memory_keeper.capacity_bytes // 2
 
     def _runs_ahead(self, held: Held, piece: int) -> bool:
         slowest = held.slowest()
-        window = max(2, self._memory_sieve.capacity_bytes // 4 // held.metainfo.piece_bytes)
+        window = max(2, self._memory_keeper.capacity_bytes // 4 // held.metainfo.piece_bytes)
         return slowest is not None and piece >= slowest + window and self._is_too_large(held)
 
     def on_taken(self, held: Held) -> None:
@@ -239,15 +242,23 @@ class Store:
         if behind and self._is_too_large(held):
             for piece in pieces.each(behind):
                 if (held.version, piece) in self._memory:
-                    self._memory_sieve.remove((held.version, piece))
+                    self._memory_keeper.remove((held.version, piece))
                     self._evict(held.version, piece)
 
     def _keep(self, held: Held, piece: int, data: bytes) -> None:
         """Into the memory tier, making room."""
         held.in_memory |= 1 << piece
         self._memory[held.version, piece] = data
-        for version, evicted in self._memory_sieve.admit((held.version, piece), len(data)):
+        for version, evicted in self._memory_keeper.admit((held.version, piece), len(data)):
             self._evict(version, evicted)
+
+    def resize(self, memory_bytes: int, disk_bytes: int) -> None:
+        """Other budgets from now on; what does not fit is dropped at once. Whether there is a disk stays."""
+        for version, piece in self._memory_keeper.resize(memory_bytes):
+            self._evict(version, piece)
+        for version in self._disk_keeper.resize(disk_bytes):
+            if (evicted := self._versions.get(version)) is not None:
+                self._evict_from_disk(evicted)
 
     def _evict(self, version: bytes, piece: int) -> None:
         data = self._memory.pop((version, piece), b"")
@@ -271,7 +282,7 @@ class Store:
         """A piece if it is in memory."""
         data = self._memory.get((held.version, piece))
         if data is not None:
-            self._memory_sieve.touch((held.version, piece))
+            self._memory_keeper.touch((held.version, piece))
             return data
         return self._unwritten(held, piece)
 
@@ -290,7 +301,7 @@ class Store:
     def touch(self, held: Held) -> None:
         """A version of which every piece is in memory was served."""
         for piece in range(held.metainfo.known_pieces):
-            self._memory_sieve.touch((held.version, piece))
+            self._memory_keeper.touch((held.version, piece))
 
     async def load(self, held: Held, wanted: list[int]) -> dict[int, bytes]:
         """Read pieces back from disk. Rot is found here: such a piece is no longer held, and missing in the answer."""
@@ -306,8 +317,8 @@ class Store:
                 self._on_disk_error(DiskOperation.READ, error)
                 held.on_disk &= ~pieces.of(wanted)
             return {}
-        if held.version in self._disk_sieve:
-            self._disk_sieve.touch(held.version)
+        if held.version in self._disk_keeper:
+            self._disk_keeper.touch(held.version)
         whole = {}
         for piece, (data, check) in zip(wanted, blocks, strict=True):
             if check == held.checks.get(piece):
@@ -406,7 +417,7 @@ class Store:
 
     def _weigh_disk(self, held: Held) -> None:
         weight = sum(held.metainfo.span(piece)[1] for piece in pieces.each(held.on_disk))
-        for version in self._disk_sieve.admit(held.version, weight):
+        for version in self._disk_keeper.admit(held.version, weight):
             evicted = self._versions.get(version)
             if evicted is not None:
                 self._evict_from_disk(evicted)

@@ -307,7 +307,9 @@ async def test_a_version_is_ready_for_the_hit_path_only_while_every_piece_is_in_
     assert one.store.make_ready(held)
     assert b"".join(held.ready) == body_of(1)
     await one.written()
-    one.put(other, 0, 1, 2)  # the first makes the hand pass over what was used, the next finds it unmarked
+    one.put(other, 0)
+    assert one.store.peek(other, 0) is not None
+    one.put(other, 1)  # for which nothing must go that has not been asked for: so the oldest that has
     assert held.ready is None
     assert not one.store.make_ready(held)
 

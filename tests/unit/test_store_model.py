@@ -90,8 +90,10 @@ class StoreMachine(RuleBasedStateMachine):
             if promised >> piece & 1 and not is_rotten:
                 evicted_meanwhile = not held.on_disk >> piece & 1
                 assert found.get(piece) == piece_of(number, piece) or (evicted_meanwhile and piece not in found)
-            else:
-                assert piece not in found
+            elif piece in found:
+                assert found[piece] == piece_of(number, piece)
+                assert not is_rotten
+                assert held.on_disk >> piece & 1, "it was written between our look and the store's"
             if promised >> piece & 1 and is_rotten:
                 assert held.rotten >> piece & 1
                 assert not held.on_disk >> piece & 1
