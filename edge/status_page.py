@@ -33,6 +33,8 @@ def page(status: Mapping[str, Any]) -> str:
         + (_bars(status["origin_bytes"]) if status["origin_bytes"] else "<p>nothing yet</p>")
         + "<h2>Other edges</h2>"
         + _peers(status["peers"])
+        + "<h2>Latest purges</h2>"
+        + _purges(status["purges"]["latest"])
         + "<h2>Under way</h2>"
         + ("".join(f"<p>{escape(fill)}</p>" for fill in status["fills"]) or "<p>nothing</p>")
         + "<p><a href=/status>as JSON</a> · <a href=/metrics>metrics</a> · <a href=/readyz>readiness</a> · "
@@ -79,6 +81,18 @@ def _peers(peers: Sequence[Mapping[str, Any]]) -> str:
     )
     head = "<tr><th>node<th>address<th>zone<th>state<th>link<th>received from it</tr>"
     return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _purges(purges: Sequence[Mapping[str, Any]]) -> str:
+    if not purges:
+        return "<p>none in force</p>"
+    rows = (
+        f"<tr><td>{'soft' if purge['soft'] else 'hard'}</td><td>{escape(purge['kind'])}</td>"
+        f"<td>{escape(purge['site'] or 'every site')}</td><td>{escape(purge['value'])}</td>"
+        f"<td class=n>{purge['age_s']:.0f} s ago</td><td>{escape(purge['issuer'])}</td></tr>"
+        for purge in purges
+    )
+    return f"<table><tr><th><th>by<th>site<th>what<th>made<th>at</tr>{''.join(rows)}</table>"
 
 
 def _size(amount: float) -> str:

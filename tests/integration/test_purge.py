@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.programs import Swarm
+from tests.integration import clocks
 from tests.integration.by_hand import get
 from tests.integration.changing_origin import ChangingOrigin, Resource
 from tests.integration.conftest import nodes
@@ -209,6 +210,34 @@ def test_an_edge_that_stands_alone_purges_too(tmp_path, origin):
         assert ground.resources["/b/1"].requests == [""]
     finally:
         programs.stop()
+
+
+@pytest.mark.parametrize("off_s", [-30.0, 30.0])
+def test_a_purge_made_by_an_edge_whose_clock_is_wrong_covers_what_is_there_and_nothing_that_comes(tmp_path, off_s):
+    programs = Swarm(tmp_path)
+    file = programs.media / "film.mp4"
+    try:
+        programs.start_origin()
+        programs.start_edge("right")
+        clocks.start_edge(programs, "wrong", off_s)
+        programs.wait_joined()
+        file.write_bytes(OLD)
+        assert bodies(programs, "/film.mp4") == {OLD}
+        file.write_bytes(NEW)
+        assert purge(programs, "wrong", url="/film.mp4").status == 200
+        assert bodies(programs, "/film.mp4") == {NEW}
+        assert programs.total("right", "starling_origin_requests_total") <= 2
+        assert bodies(programs, "/film.mp4") == {NEW}
+        assert programs.total("right", "starling_origin_requests_total") <= 2
+    finally:
+        programs.stop()
+
+
+def test_the_status_page_tells_of_purges(swarm, ground):
+    assert purge(swarm, "edge-3", key=f"{ground.name}<b>", soft=True).status == 200
+    page = get(swarm.admin_url("edge-1", "/")).body.decode()
+    assert f"{ground.name}&lt;b&gt;" in page
+    assert "every site" in page
 
 
 def test_what_our_origin_signed_is_fetched_anew_too(swarm_of):
