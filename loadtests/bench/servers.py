@@ -112,6 +112,11 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def workers_of(pid: int) -> list[int]:
+    """nginx's workers: its cache manager and the loader, which ends by itself, serve nobody."""
+    return [child for child in children_of(pid) if b"worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -179,7 +184,7 @@ def nginx(directory: Path, origin_port: int, core: int, tls: Path | None = None)
     (directory / "nginx.conf").write_text(conf)
     with running(["nginx", "-c", str(directory / "nginx.conf"), "-e", str(directory / "error.log")], core) as process:
         wait_open(port, process)
-        yield Server("nginx", port, children_of(process.pid), tls is not None)
+        yield Server("nginx", port, workers_of(process.pid), tls is not None)
 
 
 @contextlib.contextmanager
