@@ -114,7 +114,11 @@ class Purges:
             return
         now = self._roster.swarm_time()
         purges, written_at = await asyncio.to_thread(self._file.read)
-        self._take(purges)
+        for purge in purges:
+            try:
+                self.book.restore(purge, now)
+            except (RemoteError, BookFull) as error:
+                log.error("%s, kept on disk, was left out: %s", purge, error)
         if self._roster.in_swarm and written_at is not None and written_at + LIFETIME_S <= now:
             log.warning("away for longer than purges are remembered: everything held is asked about anew")
             self.book.on_away_too_long(now)
@@ -135,7 +139,7 @@ class Purges:
             self._view_changed.clear()
             peers = self._newcomers() or self._anybody()
             await asyncio.gather(*map(self._compare, peers))
-            self.book.expire(self._roster.swarm_time())
+            self._expire()
             await self._keep()
             is_told = self.is_member() and self._roster.state() is not State.LEAF
             try:
@@ -187,7 +191,8 @@ class Purges:
             )
             for one in wanted
         ]  # fmt: skip
-        self.book.check_room(len(purges))
+        self._expire()
+        self.book.check_room([purge.value for purge in purges])
         for purge in purges:
             log.warning("%s, asked for by %s", purge, by)
         self._apply(purges, told_by="")
@@ -244,7 +249,8 @@ class Purges:
     async def on_message(self, message: PurgeMessage, sender: str) -> PurgeReply:
         """Another edge's purges, in force here before it is answered; and ours, if its book is another."""
         refused = self._apply(message.purges, told_by=sender)
-        await self._keep()
+        if self._unkept:
+            await self._keep()
         differs = message.digest is not None and message.digest != self.book.digest
         return PurgeReply(purges=tuple(self.book) if differs else (), digest=self.book.digest, refused=refused)
 
@@ -274,6 +280,10 @@ class Purges:
             self.on_applied()
         return refused
 
+    def _expire(self) -> None:
+        if self.book.expire(self._roster.swarm_time()):
+            self._unkept += filter(None, [self.book.forgotten])
+
     def _take(self, purges: Iterable[Purge]) -> tuple[list[Purge], int]:
         taken, refused = [], 0
         for purge in purges:
@@ -292,7 +302,7 @@ class Purges:
         async with self._keeping:
             purges, self._unkept = self._unkept, []
             try:
-                await asyncio.to_thread(self._file.append, purges, list(self.book))
+                await asyncio.to_thread(self._file.append, purges, self.book.kept())
                 self.trouble = ""
             except OSError as error:
                 self._unkept = purges + self._unkept

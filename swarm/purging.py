@@ -21,12 +21,14 @@ FORMAT = 1
 LIFETIME_S = 7 * 86400.0  # an edge that was away for longer asks anew about all that it holds
 MOST_PURGES = 20_000  # in force at once, about 200 bytes each
 MOST_VALUE_BYTES = 8192
+MOST_BYTES = 8 << 20  # of all values together, so that a book fits into a message
 # A purge covers what was fetched before it; pointers are numbered in milliseconds by clocks that may differ by so much.
 # It costs little to exceed that: what is fetched after a purge is numbered above it, whatever the clock says.
 SLACK_MS = 3000
 MOST_LEAD_MS = 3_000_000  # numbers may run ahead of the clock, but one further ahead than this was not made honestly
 GREETERS = 3
 EVERY_SITE = ""
+NOBODY = ""  # the issuer of what stands for forgotten purges; it never leaves its edge
 
 
 class BookFull(Exception):
@@ -82,7 +84,8 @@ class PurgeBook:
         self._hard: dict[tuple[str, str, str], Purge] = {}
         self._soft: dict[tuple[str, str, str], Purge] = {}
         self._names: dict[str, set[tuple[str, str, str]]] = {str(kind): set() for kind in PurgeKind}
-        self._unheard: Purge | None = None  # stands for what this edge cannot have heard of; nobody else is told
+        self.forgotten: Purge | None = None  # stands for what nobody knows any more; each edge has its own
+        self._bytes = 0
         self._seen: dict[str, int] = {}  # site -> the highest sequence of a pointer seen
         self.generation = 0  # rises with every purge taken: what was judged before is judged again
         self.newest = 0  # no pointer above it is covered by any
@@ -120,10 +123,13 @@ class PurgeBook:
 
     # --- taking
 
-    def check_room(self, count: int) -> None:
-        """BookFull unless there is room for so many more."""
-        if len(self) + count > MOST_PURGES:
-            raise BookFull(f"{len(self)} purges are in force, and {MOST_PURGES} may be: purge by prefix or key")
+    def check_room(self, values: Sequence[str]) -> None:
+        """BookFull unless there is room for so many more, of these values."""
+        if len(self) + len(values) > MOST_PURGES or self._bytes + sum(map(len, values)) > MOST_BYTES:
+            raise BookFull(
+                f"{len(self)} purges of {self._bytes} bytes are in force; {MOST_PURGES} of {MOST_BYTES} bytes may be: "
+                "purge by prefix or key"
+            )
 
     def take(self, purge: Purge, now: float) -> bool:
         """Whether it says anything new. RemoteError for what no honest edge made, BookFull. `now`: swarm's wall clock.
@@ -138,8 +144,8 @@ class PurgeBook:
         if any(old.sequence >= purge.sequence for old in same):
             return False
         ousted = [old for old in ((soft,) if purge.soft else (hard, soft)) if old and old.sequence <= purge.sequence]
-        if len(self) - len(ousted) >= MOST_PURGES:
-            raise BookFull(f"{MOST_PURGES} purges are in force: no more may be")
+        if not ousted:
+            self.check_room((purge.value,))
         for old in ousted:
             self._remove(old)
         self._add(purge)
@@ -149,6 +155,7 @@ class PurgeBook:
         (self._soft if purge.soft else self._hard)[purge.name] = purge
         self._names[purge.kind].add(purge.name)
         self.digest ^= _digest(purge)
+        self._bytes += len(purge.value)
         self.newest = max(self.newest, purge.sequence)
         self.generation += 1
 
@@ -157,22 +164,40 @@ class PurgeBook:
         if purge.name not in self._hard and purge.name not in self._soft:
             self._names[purge.kind].discard(purge.name)
         self.digest ^= _digest(purge)
+        self._bytes -= len(purge.value)
 
     def expire(self, now: float) -> int:
-        """Forget what is older than any edge may be away; how many that were."""
+        """Forget what is older than any edge may be away; how many that were. What they covered may still lie here,
+        unmet: whatever is as old as that is softly purged."""
         old = [purge for purge in self if purge.made + LIFETIME_S <= now]
         for purge in old:
             self._remove(purge)
+        if old:
+            self._forget(max(purge.sequence for purge in old), now)
         return len(old)
 
     def on_away_too_long(self, now: float) -> None:
         """This edge was away until `now` for longer than purges are remembered: all that it holds may be purged."""
-        sequence = self.sequence_for(EVERY_SITE, now)
-        self._unheard = Purge(
-            kind=PurgeKind.PREFIX, site=EVERY_SITE, value="/", soft=True, sequence=sequence, made=now, issuer=""
-        )
-        self.newest = max(self.newest, sequence)
+        self._forget(self.sequence_for(EVERY_SITE, now), now)
         self.generation += 1
+
+    def restore(self, purge: Purge, now: float) -> None:
+        """A purge that this edge kept, or what stood for those it had forgotten. RemoteError, BookFull."""
+        if purge.issuer == NOBODY or purge.made + LIFETIME_S <= now:
+            self._forget(purge.sequence, now)
+        else:
+            self.take(purge, now)
+
+    def _forget(self, sequence: int, now: float) -> None:
+        if self.forgotten is None or self.forgotten.sequence < sequence:
+            self.forgotten = Purge(
+                kind=PurgeKind.PREFIX, site=EVERY_SITE, value="/", soft=True, sequence=sequence, made=now, issuer=NOBODY
+            )
+            self.newest = max(self.newest, sequence)
+
+    def kept(self) -> list[Purge]:
+        """What `restore` makes an equal book of."""
+        return [*self, *filter(None, [self.forgotten])]
 
     # --- judging
 
@@ -186,8 +211,8 @@ class PurgeBook:
 
     def _naming(self, path: Path, headers: Headers) -> Iterator[Purge]:
         target, sites = path.target, (path.site, EVERY_SITE)
-        if self._unheard is not None:
-            yield self._unheard
+        if self.forgotten is not None:
+            yield self.forgotten
         for site in sites:
             yield from self._named((PurgeKind.URL, site, target))
         for kind, site, value in self._names[PurgeKind.PREFIX]:
@@ -242,7 +267,7 @@ def _check(purge: Purge, now: float) -> None:
         raise RemoteError(f"purge of format {purge.format}; this edge reads {FORMAT}")
     if purge.kind not in set(PurgeKind):
         raise RemoteError(f"purge by {purge.kind!r}, which this edge does not know")
-    if not 0 < len(purge.value.encode()) <= MOST_VALUE_BYTES or "/" in purge.site:
+    if not 0 < len(purge.value.encode()) <= MOST_VALUE_BYTES or "/" in purge.site or purge.issuer == NOBODY:
         raise RemoteError("purge of nothing that could be here")
     if not 0 <= purge.sequence <= (now + 600) * 1000 + MOST_LEAD_MS or not 0 <= purge.made <= now + 3600:
         raise RemoteError("purge from the future")

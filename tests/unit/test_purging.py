@@ -112,10 +112,36 @@ def test_purges_are_forgotten_after_their_lifetime():
     empty = PurgeBook()
     assert book.expire(NOW) == 0
     assert book.expire(NOW + 1) == 1
-    assert book.judge(Path("default", "/x", ""), 0, ()) is None
     assert book.expire(NOW + LIFETIME_S) == 1
     assert (len(book), book.digest) == (0, empty.digest)
     assert not book.take(purge(), NOW + LIFETIME_S)
+
+
+def test_what_a_forgotten_purge_covered_is_asked_about_if_it_was_never_met():
+    book = book_of(purge(value="/other", sequence=100))
+    generation = book.generation
+    assert book.judge(HERE, 100, ()) is None
+    book.expire(NOW + LIFETIME_S)
+    covering = book.judge(HERE, 100, ())
+    assert covering is not None
+    assert covering.soft
+    assert book.judge(HERE, 101, ()) is None
+    assert book.generation == generation  # what was judged while it was in force is good
+
+
+def test_a_book_is_restored_from_what_was_kept_of_it():
+    book = book_of(purge(), purge("key", "k", 120, soft=True), purge("prefix", "/x", 90, made=NOW - LIFETIME_S + 1))
+    book.expire(NOW + 1)
+    again = PurgeBook()
+    for one in book.kept():
+        again.restore(one, NOW + 2)
+    assert again.digest == book.digest
+    assert again.forgotten is not None
+    assert again.forgotten.sequence == 90
+    late = PurgeBook()
+    for one in book.kept():
+        late.restore(one, NOW + LIFETIME_S)
+    assert (len(late), late.forgotten and late.forgotten.sequence) == (0, 120)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +156,7 @@ def test_purges_are_forgotten_after_their_lifetime():
         {"sequence": int(NOW * 1000) + MOST_LEAD_MS + 601_000},
         {"made": NOW + 3601},
         {"made": float("nan")},
+        {"issuer": purging.NOBODY},
     ],
 )
 def test_what_no_honest_edge_made_is_refused(changes: dict[str, object]):
@@ -143,8 +170,16 @@ def test_a_full_book_refuses_what_is_new_and_takes_what_replaces(monkeypatch):
     with pytest.raises(BookFull):
         book.take(purge(value="/3"), NOW)
     with pytest.raises(BookFull):
-        book.check_room(1)
+        book.check_room(["/4"])
     assert book.take(purge(value="/2", sequence=200), NOW)
+
+
+def test_a_book_fits_into_a_message(monkeypatch):
+    monkeypatch.setattr(purging, "MOST_BYTES", 10)
+    book = book_of(purge(value="/123456"))
+    with pytest.raises(BookFull):
+        book.take(purge(value="/123"), NOW)
+    assert book.take(purge(value="/12"), NOW)
 
 
 def test_a_purge_is_numbered_above_the_clock_and_above_what_was_seen():
