@@ -6,10 +6,12 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
+from aiohttp.typedefs import Handler
 
 from daemon.addresses import Address
 from daemon.asking import Asker
@@ -24,6 +26,7 @@ from edge import config as settings
 from edge import named_files
 from edge.access_log import AccessLog
 from edge.admin import Admin
+from edge.cors import METHODS
 from edge.disk import Logged
 from edge.fills import Fills
 from edge.front import Front
@@ -110,7 +113,7 @@ class Edge:
         self._admin: Admin | None = None
         topology = config.swarm.topology if config.swarm else "none"
         self.pages = Pages(self.roster, self.store, self.sites, topology, self._unwell, lambda: self.metrics.settle())
-        self._viewer_app = web.Application(client_max_size=0)
+        self._viewer_app = web.Application(client_max_size=0, middlewares=[about_the_server])
         self._viewer_app.on_response_prepare.append(self._on_response)
         self.pages.add_to(self._viewer_app)
         self._viewer_app.router.add_route("*", "/{path:.*}", viewer.handle)
@@ -383,6 +386,14 @@ class Edge:
 
     def _unwell(self) -> str:
         return "; ".join(self._missing())
+
+
+@web.middleware
+async def about_the_server(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """`OPTIONS *` is about no path (RFC 9110 section 9.3.7), so that no route can have it."""
+    if request.method == hdrs.METH_OPTIONS and request.raw_path == "*":
+        return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": METHODS})
+    return await handler(request)
 
 
 _http_date = lru_cache(maxsize=2)(format_http_date)  # once a second, not once a response

@@ -279,7 +279,8 @@ def _is_plain(request: web.BaseRequest, response: web.StreamResponse) -> bool:
         and response.status == HTTPStatus.OK
         and bool(response.keep_alive)
         and hdrs.CONTENT_LENGTH in headers
-        and headers.keys().isdisjoint((hdrs.CONNECTION, hdrs.TRANSFER_ENCODING, "Server-Timing"))
+        and "Starling-Trace" not in request.headers  # its answer tells how long it took
+        and headers.keys().isdisjoint((hdrs.CONNECTION, hdrs.TRANSFER_ENCODING))
     )
 
 

@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from edge.access_log import AccessLog, Ended
+from edge.cors import METHODS, expose, preflight
 from edge.fills import Fills, VersionGone
 from edge.held import EVERYTHING, Held
 from edge.hits import OFFERED
@@ -42,12 +43,10 @@ READ_AHEAD_BYTES = 1 << 20
 LIVE_TTL_S = 10.0  # playlists good for less are live ones
 READING = (hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS)
 NOT_FORWARDED = (hdrs.METH_CONNECT, hdrs.METH_TRACE)
-PREFLIGHT = hdrs.ACCESS_CONTROL_REQUEST_METHOD
 OF_A_CONNECTION = HOP_BY_HOP | {"age", "content-length"}  # not of the body
 RESOLVE_AGAIN = 2  # a version may vanish at the origin between pointer and piece
 TOKEN = web.RequestKey("token", Token)  # what a viewer showed, where its site asks for one
 OUTCOME = web.ResponseKey("outcome", Outcome)  # of an answer that no delivery stands behind
-EXPOSED = "Age, Date, Content-Length, Content-Range, ETag, Cache-Status, Server-Timing"
 
 
 class Delivery:
@@ -111,6 +110,8 @@ class ViewerHttp:
         response = None
         try:
             response = await self._handle(request, began)
+            if _traced(request) and OUTCOME in response:
+                _tell_time(response.headers, response[OUTCOME], time.perf_counter() - began)
             return response
         finally:
             ended = request.get(ENDED) or _ended(request, response)
@@ -118,8 +119,8 @@ class ViewerHttp:
                 self._access_log.on_answer(request, ended, time.perf_counter() - began)
 
     async def _handle(self, request: web.Request, began: float) -> web.StreamResponse:
-        if request.method == hdrs.METH_OPTIONS and PREFLIGHT in request.headers:
-            return self._refuse(HTTPStatus.NO_CONTENT, "", CORS_PREFLIGHT)
+        if (allowed := preflight(request.method, request.headers)) is not None:  # no request for content: not counted
+            return web.Response(status=HTTPStatus.NO_CONTENT, headers=allowed)
         authority, target = split_target(request.raw_path)
         host = request.host if authority is None else authority
         site = self._sites.site_of(host)
@@ -137,12 +138,12 @@ class ViewerHttp:
         origin = self._origins[site]
         is_foreign = isinstance(origin, PlainOrigin)
         if request.method not in READING and (not is_foreign or request.method in NOT_FORWARDED):
-            return self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", {"Allow": "GET, HEAD, OPTIONS"})
+            return self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not allowed", {"Allow": METHODS})
         try:
             if isinstance(origin, PlainOrigin):
                 return await self._answer_foreign(request, path, origin, began)
             if request.method == hdrs.METH_OPTIONS:
-                return self._refuse(HTTPStatus.NO_CONTENT, "", CORS_PREFLIGHT)
+                return _allowed()
             return await self._answer(request, path, (), began)
         except Unshared:
             return self._fail(path, OriginUnreachable("our origin said that its answer may not be shared"))
@@ -160,6 +161,10 @@ class ViewerHttp:
         of_a_form = OF_A_FORM if TOKEN in request and is_playlist(path.url_path) else ()
         fields = viewer_fields(request, but=of_a_form)
         fields = tuple((name, hide(value) if name.lower() == "referer" else value) for name, value in fields)
+        if request.method == hdrs.METH_OPTIONS:
+            if request.headers.get(hdrs.MAX_FORWARDS) == "0":
+                return _allowed()
+            fields = tuple(_one_less(name, value) for name, value in fields)
         if origin.has_seen(fields):
             return self._refuse(HTTPStatus.LOOP_DETECTED, "the origin leads back here")
         is_get = request.method == hdrs.METH_GET
@@ -295,10 +300,10 @@ class ViewerHttp:
         return await self._stream(request, delivery, headers, first, source, parts)
 
     def _timed(self, request: web.Request, delivery: Delivery, headers: CIMultiDict[str], began: float) -> None:
-        took_s = delivery.ttfb_s = time.perf_counter() - began
-        self._metrics.viewer_ttfb.observe(took_s)
-        if request.headers.get("Starling-Trace") == "1":
-            headers["Server-Timing"] = f"edge;desc={delivery.outcome};dur={took_s * 1000:.1f}"
+        delivery.ttfb_s = time.perf_counter() - began
+        self._metrics.viewer_ttfb.observe(delivery.ttfb_s)
+        if _traced(request):
+            _tell_time(headers, delivery.outcome, delivery.ttfb_s)
 
     def _head_of(self, delivery: Delivery, source: Source) -> tuple[int, CIMultiDict[str]]:
         known = delivery.resolved.known
@@ -422,8 +427,7 @@ class ViewerHttp:
         if varies(resolved.known.path.url_path, self._size(pointer), pointer.headers):
             _vary_by_encoding(headers)
         headers.setdefault("Accept-Ranges", "bytes")
-        headers.setdefault("Access-Control-Allow-Origin", "*")
-        headers["Access-Control-Expose-Headers"] = EXPOSED
+        expose(headers)
         return headers
 
     def _head(self, resolved: Resolved, outcome: Outcome) -> web.Response:
@@ -486,12 +490,15 @@ class ViewerHttp:
         return _form_response(request, form, headers, None)
 
 
-CORS_PREFLIGHT = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-    "Access-Control-Allow-Headers": "*",
-    "Access-Control-Max-Age": "86400",
-}
+def _allowed() -> web.Response:
+    """What OPTIONS asks of this edge; no request for content, and not counted."""
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": METHODS, "Access-Control-Allow-Origin": "*"})
+
+
+def _one_less(name: str, value: str) -> tuple[str, str]:
+    """Max-Forwards on its way to the next (RFC 9110 section 7.6.2)."""
+    counts = name.lower() == "max-forwards" and value.isascii() and value.isdecimal() and len(value) < 10
+    return name, str(int(value) - 1) if counts else value
 
 
 # Of a request for a playlist that the viewer's token is put into: they were about another body.
@@ -500,9 +507,20 @@ OF_A_FORM = frozenset(
 )
 
 
+def _traced(request: web.Request) -> bool:
+    return request.headers.get("Starling-Trace") == "1"
+
+
+def _tell_time(headers: CIMultiDict[str], outcome: Outcome, took_s: float) -> None:
+    """Until this edge had its answer, for whoever asked, from pages too (W3C Server Timing)."""
+    before = headers.popall("Server-Timing", ())
+    headers["Server-Timing"] = ", ".join((*before, f"edge;desc={outcome};dur={took_s * 1000:.1f}"))
+    headers["Timing-Allow-Origin"] = "*"
+
+
 def _ended(request: web.Request, response: web.StreamResponse | None) -> Ended | None:
     """How an answer without a delivery ended."""
-    if response is None:
+    if response is None or OUTCOME not in response:
         return None
     body = response.body if isinstance(response, web.Response) and request.method != hdrs.METH_HEAD else None
     return Ended(response[OUTCOME], response.status, None, len(body) if isinstance(body, bytes) else 0)

@@ -24,6 +24,13 @@ _HOST = re.compile(
 )
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 
+# Those that aiohttp's parser, behind us, has heard of; the registry of RFC 9110 section 16.1 and QUERY among them.
+METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "QUERY"}
+    | {"COPY", "LOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK", "BIND", "REBIND", "UNBIND", "ACL"}
+    | {"REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "MKCALENDAR", "LINK", "UNLINK"}
+    | {"M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "SOURCE"}
+)
 BAD_REQUEST, URI_TOO_LONG, HEADERS_TOO_LARGE, NOT_IMPLEMENTED, BAD_VERSION = 400, 414, 431, 501, 505
 
 
@@ -96,6 +103,8 @@ def _field(line: bytes) -> tuple[str, str]:
 def _check_target(method: str, target: str) -> None:
     if method == "CONNECT":
         raise BadHead("no tunnels here", NOT_IMPLEMENTED)
+    if method not in METHODS:
+        raise BadHead("an unknown method", NOT_IMPLEMENTED)  # RFC 9110 section 9.1
     if not _TARGET.match(target) and (method, target) != ("OPTIONS", "*"):
         raise BadHead("a malformed request target")
 
