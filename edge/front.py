@@ -13,6 +13,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
+from ipaddress import ip_address, ip_network
 from time import monotonic
 from typing import cast
 
@@ -24,7 +25,9 @@ from edge.access_log import AccessLog
 from edge.config import Viewer
 from edge.hits import Block, Hits, Lines, Ready
 from edge.metrics import EdgeMetrics
+from swarm import proxy_protocol
 from swarm.accounting import Dropped, Outcome
+from swarm.errors import RemoteError
 from swarm.http_dates import format_http_date
 from swarm.request_head import BadHead, ChunkedBody, RequestHead, check_beginning, parse_head, without
 
@@ -64,6 +67,7 @@ class Front:
         self._open = 0  # connections, those that still shake hands included
         self._by_address: Counter[str] = Counter()
         self._admitting: set[asyncio.Task[None]] = set()
+        self._balancers = [ip_network(network) for network in config.proxy_protocol_from]
         self._sweeping: asyncio.TimerHandle | None = None
         self._all_gone = asyncio.Event()
 
@@ -130,34 +134,55 @@ class Front:
                 self._stop_accepting()
                 return
             self._open += 1
-            task = self._loop.create_task(self._admit(sock, str(address[0])))
+            # An IPv6 socket that takes IPv4, too, writes IPv4 addresses in its own way.
+            task = self._loop.create_task(self._admit(sock, str(address[0]).removeprefix("::ffff:")))
             self._admitting.add(task)
             task.add_done_callback(self._admitting.discard)
 
     async def _admit(self, sock: socket.socket, address: str) -> None:
+        """Who it is, then TLS if there is any, then its connection; or nothing, and the socket is closed."""
         connection = None
+        patience_s = float(self.config.header_timeout)
         try:
             sock.setblocking(False)
-            if self._by_address[address] >= self.config.connections_per_address:
+            if self._is_balancer(address):
+                async with asyncio.timeout(patience_s):
+                    address = await self._read_source(sock) or address
+            if not self._is_balancer(address) and self._by_address[address] >= self.config.connections_per_address:
                 self.metrics.viewers_dropped[Dropped.TOO_MANY] += 1
-                raise ConnectionRefusedError
+                return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection = Connection(self, address)
-            handshake_s = float(self.config.header_timeout) if self._tls else None
+            self._by_address[address] += 1
             await self._loop.connect_accepted_socket(
-                lambda: connection, sock, ssl=self._tls, ssl_handshake_timeout=handshake_s
+                lambda: connection, sock, ssl=self._tls, ssl_handshake_timeout=patience_s if self._tls else None
             )
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, TimeoutError, RemoteError) as error:
             log.debug("%s was not admitted: %s", address, error)
         finally:
-            if connection is None or connection not in self.connections:
-                sock.close()
+            if connection is None:
                 self._open -= 1
+                sock.close()
+            elif not connection.was_made:
+                self.on_lost(connection)
+                sock.close()
+
+    def _is_balancer(self, address: str) -> bool:
+        return bool(self._balancers) and any(ip_address(address) in network for network in self._balancers)
+
+    async def _read_source(self, sock: socket.socket) -> str | None:
+        """What a balancer says before anything else (PROXY protocol); None if it speaks for itself. RemoteError."""
+        head = b""
+        while more := proxy_protocol.needed(head):
+            data = await self._loop.sock_recv(sock, more)
+            if not data:
+                raise ConnectionResetError("closed within its PROXY head")
+            head += data
+        return proxy_protocol.source(head)
 
     def on_made(self, connection: "Connection") -> None:
         self.connections.add(connection)
-        self._by_address[connection.address] += 1
 
     def on_lost(self, connection: "Connection") -> None:
         self.connections.discard(connection)
@@ -187,12 +212,13 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_ahead", "_answering", "_block", "_body_bytes", "_chunks", "_closing", "_ended", "_free", "_front",
         "_handler", "_in_head", "_last", "_rate_from", "_reading_paused", "_transport", "_unsent_bytes",
-        "_used", "_write", "_writing_paused", "address", "deadline",
+        "_used", "_write", "_writing_paused", "address", "deadline", "was_made",
     )  # fmt: skip
 
     def __init__(self, front: Front, address: str) -> None:
         self.address = address
         self.deadline = NEVER
+        self.was_made = False
         self._front = front
         self._block: Block | None = None  # the headers of the request before, if they are for the hit path
         self._transport: asyncio.Transport | None = None
@@ -221,6 +247,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
         self._write = self._transport.write
         self.deadline = monotonic() + float(self._front.config.header_timeout)
+        self.was_made = True
         self._front.on_made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -518,6 +545,11 @@ class _Handler(web.RequestHandler):
     def __init__(self, connection: Connection, server: web.Server) -> None:
         super().__init__(server, loop=server._loop, **server._kwargs)
         self._connection = connection
+
+    @property
+    def peername(self) -> tuple[str, int]:  # type: ignore[override]
+        """The viewer, as a balancer may have told; of its port nothing is told."""
+        return (self._connection.address, 0)
 
     def take(self, data: bytes, *, requests: int) -> bool:
         """Whether it found as many requests in a head (1), or in what belongs to a body (0), as we."""

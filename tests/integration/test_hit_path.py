@@ -129,7 +129,8 @@ async def answer(edge: Edge, parts: list[bytes]) -> bytes:
     ours.setblocking(False)
     theirs.setblocking(False)
     loop = asyncio.get_running_loop()
-    front._open += 1  # as `_accept` does
+    front._open += 1  # as `_accept` and `_admit` do
+    front._by_address["192.0.2.1"] += 1
     transport, connection = await loop.connect_accepted_socket(lambda: Connection(front, "192.0.2.1"), theirs)
     received = bytearray()
 
@@ -262,7 +263,7 @@ def connections(draw: st.DrawFn) -> list[bytes]:
     return [piece for part, pause in zip(parts, pauses, strict=True) for piece in [part or b"", *[b""] * pause]]
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(connections())
 @example([HIT * 3])
 @example([post(b"/form", b"Content-Length: %d\r\n" % len(BAIT), BAIT) + HIT])
@@ -277,7 +278,7 @@ def test_the_hit_path_took_what_it_could(bed: Bed) -> None:
     """Else the test before would show nothing."""
     taken = bed.edges[0].metrics.hit_path
     bed.edges[0].metrics.settle()
-    assert taken.value > 100
+    assert taken.value > 20
     for _ in range(2):  # in case it was just invalidated
         answers(bed, [HIT])
     bed.edges[0].metrics.settle()
