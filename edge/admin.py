@@ -154,7 +154,7 @@ class Admin:
             "fetched_bytes": dict(metrics.fetched_bytes),
             "origin_bytes": {reason: size for reason, size in metrics.origin_bytes.items() if size},
             "origin_offload": 1 - origin / viewer if viewer else None,
-            "versions": len(self._store.versions()),
+            "versions": len(self._store),
             "purges": {"in_force": len(self._purges.book), "latest": self._latest_purges()},
             "fills": [repr(fill) for fill in self._fills.all()],
         }
@@ -181,6 +181,7 @@ class Admin:
         except BadPath as error:
             return web.Response(status=400, text=f"path: {error}\n")
         roster, now = self._roster, time.monotonic()
+        await self._store.recall(path)
         known = self._store.pointers.newest(path)
         ranked = roster.ranked(path)
         lost = roster.unusable()

@@ -81,7 +81,8 @@ class Edge:
         self.book = PurgeBook()
         self._anonymous = Asker(config.node, ())
         self._origins = {site: self._make_origin(origin, keys) for site, origin in config.origins().items()}
-        self.store = Store(directory, config.cache.memory, config.cache.disk, self.metrics)
+        cache = config.cache
+        self.store = Store(directory, cache.memory, cache.disk, self.metrics, cache.min_free)
         self.fills = Fills(self.store, self.roster, self.asker, self._origins, self.metrics)
         self.resolver = Resolver(
             self.store, self.fills, self.roster, self.asker, self._origins, self.metrics, self.book
@@ -222,7 +223,7 @@ class Edge:
         listener = listen("viewer.listen", viewer.listen, congestion)
         server = (await self._runner(self._viewer_app)).server
         assert server is not None
-        unsent = self.config.cache.memory // 4
+        unsent = self.store.memory_bytes // 4
         self._front = Front(viewer, server, self.hits, self.metrics, self.roster.swarm_time, unsent, self.access_log)
         self._front.start(listener, context)
         self._addresses["viewer"] = str(bound_address(listener))
@@ -270,13 +271,13 @@ class Edge:
         self.sites.take(running, gates)
         self.hits.clear()  # what was ready was made by the rules of before
         self.access_log.take(running.log)
-        self.store.resize(running.cache.memory, running.cache.disk)
+        self.store.resize(running.cache.memory, running.cache.disk, running.cache.min_free)
         for site, origin in running.origins().items():
             self._origins[site].take_urls([str(url) for url in origin.url])
         if self._admin is not None:
             self._admin.token_file = running.admin.token_file
         if self._front is not None:
-            self._front.take(running.viewer, context, running.cache.memory // 4)
+            self._front.take(running.viewer, context, self.store.memory_bytes // 4)
         self._warn()
         log.info("configuration reloaded", extra=fields(changed=",".join(applied) or "nothing"))
         if kept := list(differences(running, config)):

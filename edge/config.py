@@ -114,16 +114,20 @@ class Transport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cache(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory over disk; bodies are counted, not their bookkeeping."""
+    """Memory over disk. In memory bodies are counted, on disk whole blocks of files."""
 
     directory: Path = Path("/var/cache/starling")
     disk: Bytes = Bytes(50 << 30)  # 0: memory only, the directory is then not touched
-    memory: Bytes = Bytes(512 << 20)  # a few minutes of a busy live edge: six renditions at 10 Mbit/s altogether
+    min_free: Bytes | None = None  # left free on its file system; left out: a twentieth of it, at most 1 GiB
+    # 0: what is on disk is kept there alone. A few minutes of a busy live edge: six renditions, 10 Mbit/s altogether.
+    memory: Bytes = Bytes(512 << 20)
     ignore_query: tuple[str, ...] = ()  # query parameters that do not change the body; CMCD never does
 
     def __post_init__(self) -> None:
-        if self.memory < LEAST_MEMORY_BYTES:
-            raise ValueError("memory must be at least 1MiB, one piece of the largest kind")
+        if self.memory and self.memory < LEAST_MEMORY_BYTES:
+            raise ValueError("memory must be at least 1MiB, one piece of the largest kind, or 0")
+        if not self.memory and not self.disk:
+            raise ValueError("memory: 0 needs a disk")
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True):

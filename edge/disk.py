@@ -2,24 +2,29 @@
 
 A piece is written to `.data` first and then told in `.log`; a record is `length, xxh3 of the payload, payload`, so that
 after `kill -9` a torn tail ends the log and nothing untold is ever served. Rot is found by the xxh3 told with a piece.
-Everything here blocks: it runs on the store's threads. Errors are OSError.
+Everything here blocks but `read_at_hand`: it runs on the store's threads. Errors are OSError.
 """
 
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from edge.index import IndexFile
 from swarm.metainfo import Signed
 
 FORMAT = 1
 _RECORD = struct.Struct(">IQ")
 MOST_RECORD_BYTES = 1 << 20
+AT_HAND_BYTES = 1 << 20  # so much is read at once where nothing blocks
+LEAST_FREE_SHARE = 20  # a twentieth of the file system is left free ...
+LEAST_FREE_BYTES = 1 << 30  # ... but no more than this
+STATED_BLOCK = 512  # what st_blocks counts (stat(2))
 
 
 class VersionRecord(msgspec.Struct, frozen=True, tag="version"):
@@ -61,93 +66,152 @@ _DECODER = msgspec.msgpack.Decoder(Record)
 
 @dataclass
 class Logged:
-    """What a log told: one version."""
+    """What a log told: one version. `torn`: bytes that make no sense follow, and would hide what is told next."""
 
     head: VersionRecord
     pages: list[Signed] = field(default_factory=list)
     pointer: PointerRecord | None = None
     pieces: dict[int, PieceRecord] = field(default_factory=dict)
+    torn: bool = False
 
 
 class Disk:
-    """Files under one directory."""
+    """Files under one directory. `min_free_bytes`: what others are to find free on its file system; None: a twentieth
+    of it, at most 1 GiB."""
 
-    def __init__(self, directory: FilePath) -> None:
+    def __init__(self, directory: FilePath, min_free_bytes: int | None = None) -> None:
         self._objects = directory / "objects"
+        self.min_free_bytes = min_free_bytes
+        self.index = IndexFile(directory / "index")
 
     def open(self) -> None:
-        """OSError if the directory cannot be made or written."""
+        """Makes what is missing, and opens the index."""
         self._objects.mkdir(parents=True, exist_ok=True)
+        if not self.index.is_open():
+            self.index.open()
+
+    def try_out(self) -> int:
+        """Whether it takes bytes and gives them back; the room there is."""
+        self.open()
         probe = self._objects / ".probe"
         probe.write_bytes(b"starling")
+        if probe.read_bytes() != b"starling":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         probe.unlink()
+        return self.room()
+
+    def room(self) -> int:
+        """Bytes that may be written until no more is free than shall be; below 0 where less is."""
+        system = os.statvfs(self._objects)
+        free_bytes = system.f_bavail * system.f_frsize
+        least = self.min_free_bytes
+        if least is None:
+            least = min(LEAST_FREE_BYTES, system.f_blocks * system.f_frsize // LEAST_FREE_SHARE)
+        return free_bytes - least
+
+    def close(self) -> None:
+        self.index.close()
 
     def _paths(self, version: bytes) -> tuple[FilePath, FilePath]:
         name = version.hex()
         folder = self._objects / name[:2]
         return folder / f"{name}.data", folder / f"{name}.log"
 
-    def append(self, version: bytes, blocks: list[tuple[int, bytes]], records: list[Record]) -> None:
-        """Write blocks (offset, bytes), then tell them."""
+    # --- writing
+
+    def append(self, version: bytes, blocks: list[tuple[int, bytes]], records: list[Record]) -> int:
+        """Write blocks (offset, bytes), then tell them. What the version now takes on disk, in bytes."""
         data_path, log_path = self._paths(version)
         try:
-            self._write(data_path, log_path, blocks, records)
+            return _write(data_path, log_path, blocks, records)
         except FileNotFoundError:
             data_path.parent.mkdir(parents=True, exist_ok=True)
-            self._write(data_path, log_path, blocks, records)
+            return _write(data_path, log_path, blocks, records)
 
-    def _write(
-        self, data_path: FilePath, log_path: FilePath, blocks: list[tuple[int, bytes]], records: list[Record]
-    ) -> None:
-        if blocks:
-            descriptor = os.open(data_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            try:
-                for offset, block in blocks:
-                    _write_all(descriptor, block, offset)
-            finally:
-                os.close(descriptor)
-        told = b"".join(map(_framed, records))
-        descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        before = os.fstat(descriptor).st_size
-        try:
-            if os.write(descriptor, told) != len(told):
-                raise OSError(errno.ENOSPC, "short write")
-        except OSError:
-            os.ftruncate(descriptor, before)  # a torn record would hide all that is told after it
-            raise
-        finally:
-            os.close(descriptor)
-
-    def read(self, version: bytes, runs: list[tuple[int, int]]) -> list[bytes]:
-        """The bytes of each run (offset, length); shorter where the file is."""
-        descriptor = os.open(self._paths(version)[0], os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return [os.pread(descriptor, length, offset) for offset, length in runs]
-        finally:
-            os.close(descriptor)
+    def mend(self, version: bytes) -> None:
+        """Cut off what follows the last whole record of a log, so that what is told next is read back."""
+        path = self._paths(version)[1]
+        raw = path.read_bytes()
+        whole = max((end for _, end in _records(raw)), default=0)
+        if whole < len(raw):
+            os.truncate(path, whole)
 
     def remove(self, version: bytes) -> None:
         data_path, log_path = self._paths(version)
         log_path.unlink(missing_ok=True)  # first: data that no log tells of does not exist
         data_path.unlink(missing_ok=True)
 
-    def scan(self) -> list[Logged]:
-        """Every version on disk. Logs that make no sense are removed with their data, and so is data without a log."""
-        return [logged for folder in sorted(self._objects.iterdir()) if folder.is_dir() for logged in _scan(folder)]
+    # --- reading
+
+    def read_log(self, version: bytes) -> Logged | None:
+        """What is known of a version; None if there is no log, or none of it that makes sense."""
+        try:
+            raw = self._paths(version)[1].read_bytes()
+        except FileNotFoundError:
+            return None
+        logged = _logged(raw)
+        return logged if logged is not None and logged.head.version == version else None
+
+    def open_data(self, version: bytes) -> int:
+        """A descriptor of its data, to be closed by the caller."""
+        return os.open(self._paths(version)[0], os.O_RDONLY | os.O_CLOEXEC)
+
+    def scan(self) -> Iterator[tuple[Logged, int]]:
+        """Every version on disk, with what it takes there. Logs that make no sense are removed with their data, and so
+        is data without a log; torn ones are mended. Files may come and go between two steps, not during one."""
+        for folder in sorted(self._objects.iterdir()):
+            if folder.is_dir():
+                yield from self._scan(folder)
+
+    def _scan(self, folder: FilePath) -> Iterator[tuple[Logged, int]]:
+        for log_path in folder.glob("*.log"):
+            try:
+                logged = _logged(log_path.read_bytes())
+            except FileNotFoundError:
+                continue
+            if logged is None or logged.head.version.hex() != log_path.stem:
+                log_path.unlink(missing_ok=True)
+                continue
+            if logged.torn:
+                self.mend(logged.head.version)
+                logged.torn = False
+            yield logged, _taken(log_path.with_suffix(".data"), log_path)
+        for data_path in folder.glob("*.data"):
+            if not data_path.with_suffix(".log").exists():
+                data_path.unlink(missing_ok=True)
 
 
-def _scan(folder: FilePath) -> Iterator[Logged]:
-    told = set()
-    for log_path in folder.glob("*.log"):
-        logged = _read_log(log_path)
-        if logged is not None and logged.head.version.hex() == log_path.stem:
-            told.add(log_path.stem)
-            yield logged
-        else:
-            log_path.unlink(missing_ok=True)
-    for data_path in folder.glob("*.data"):
-        if data_path.stem not in told:
-            data_path.unlink(missing_ok=True)
+def _write(data_path: FilePath, log_path: FilePath, blocks: list[tuple[int, bytes]], records: list[Record]) -> int:
+    if blocks:
+        descriptor = os.open(data_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            for offset, block in blocks:
+                _write_all(descriptor, block, offset)
+        finally:
+            os.close(descriptor)
+    told = b"".join(map(_framed, records))
+    descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    before = os.fstat(descriptor).st_size
+    try:
+        if os.write(descriptor, told) != len(told):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        os.ftruncate(descriptor, before)  # a torn record would hide all that is told after it
+        raise
+    finally:
+        os.close(descriptor)
+    return _taken(data_path, log_path)
+
+
+def _taken(*paths: FilePath) -> int:
+    """The bytes that files take on disk."""
+    taken = 0
+    for path in paths:
+        try:
+            taken += path.stat().st_blocks * STATED_BLOCK
+        except FileNotFoundError:
+            continue
+    return taken
 
 
 def _write_all(descriptor: int, block: bytes, offset: int) -> None:
@@ -155,6 +219,35 @@ def _write_all(descriptor: int, block: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
+
+
+def read(descriptor: int, runs: Sequence[tuple[int, int]]) -> list[bytes]:
+    """The bytes of each run (offset, length); shorter where the file is."""
+    return [os.pread(descriptor, length, offset) for offset, length in runs]
+
+
+_at_hand = bytearray(AT_HAND_BYTES)  # the event loop's alone
+
+
+def read_at_hand(descriptor: int, runs: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    """The same where the kernel has it all in memory, and the runs follow each other; None where it might block."""
+    start = runs[0][0]
+    end = start
+    for offset, length in runs:
+        if offset != end:
+            return None
+        end += length
+    if end - start > AT_HAND_BYTES:
+        return None
+    try:
+        got = os.preadv(descriptor, (memoryview(_at_hand)[: end - start],), start, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+            return None
+        raise
+    if got < end - start:
+        return None
+    return [bytes(memoryview(_at_hand)[offset - start : offset - start + length]) for offset, length in runs]
 
 
 def _framed(record: Record) -> bytes:
@@ -174,8 +267,8 @@ def _records(raw: bytes) -> Iterator[tuple[Record, int]]:
         yield _DECODER.decode(payload), at
 
 
-def _read_log(path: FilePath) -> Logged | None:
-    raw = path.read_bytes()
+def _logged(raw: bytes) -> Logged | None:
+    """A log's bytes, read as far as they make sense; None where not even the first record does."""
     logged: Logged | None = None
     whole = 0
     try:
@@ -193,8 +286,7 @@ def _read_log(path: FilePath) -> Logged | None:
             whole = end
     except msgspec.DecodeError:
         return None
-    if logged is not None and logged.head.format != FORMAT:
+    if logged is None or logged.head.format != FORMAT:
         return None
-    if whole < len(raw):
-        os.truncate(path, whole)  # so that what is appended next is read back
+    logged.torn = whole < len(raw)
     return logged

@@ -7,13 +7,14 @@ from enum import Enum
 
 from swarm import pieces
 from swarm.accounting import Source
-from swarm.metainfo import Metainfo
+from swarm.metainfo import Metainfo, Signed
 from swarm.names import Path
 
 MOST_PROVIDERS = 64  # provider records kept for one version
 
 
 EVERYTHING = -1  # as a bitmap: all pieces there are and ever will be, for a version still open
+NEVER_TOLD = -1
 
 
 class Awaits(Enum):
@@ -108,6 +109,10 @@ class Held:
         self.waiters: set[Waiter] = set()
         self.filling = False  # a fill is under way
         self.ready: tuple[bytes, ...] | None = None  # its pieces in order, while all are in memory: for the hit path
+        self.used = False  # since it was last looked for what may be left to the disk
+        self.told_in = NEVER_TOLD  # its log has its head and every page, since the disk failed so many times
+        self.told_pointer: Signed | None = None  # the pointer last told in its log
+        self.too_large_for_disk = False
         self.taken = asyncio.Event()  # a viewer took a piece, or left: fills that must not run ahead may go on
 
     def __repr__(self) -> str:

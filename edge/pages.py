@@ -86,6 +86,7 @@ class Pages:
             path = self._sites.path(site or "", request.query.get("path", ""))
         except BadPath as error:
             return web.Response(status=400, text=f"{error}\n")
+        await self._store.recall(path)
         known = self._store.pointers.newest(path)
         held = self._store.held(known.pointer.version) if known and known.pointer.version else None
         if held is None:

@@ -72,6 +72,7 @@ class PeerHttp:
         stream = FrameStream(request)
         try:
             await stream.open()
+            await stream.waiting(self._store.recall(path))
             if ask.version is None:
                 await self._answer_path(stream, path, ask, asker)
             else:

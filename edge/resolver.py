@@ -147,6 +147,7 @@ class Resolver:
 
         OriginUnreachable if nobody knows and nothing stale may stand in; Unshared, with the answer if there is one.
         """
+        await self._store.recall(path)
         known = self._known(path, fields)
         if known is not None:
             age_s = known.age_s(time.monotonic())
@@ -253,7 +254,7 @@ class Resolver:
 
     def invalidate(self, path: Path) -> None:
         """Whatever is stored of a path, or on its way here, may be of before a change (RFC 9111 section 4.4)."""
-        self._store.pointers.doubt_all(path)
+        self._store.invalidate(path)
         for key in [key for key in self._under_way if key[0] == path.key]:
             self._under_way.pop(key).is_outdated = True
 
@@ -274,6 +275,7 @@ class Resolver:
 
     async def resolve_as_home(self, path: Path, fields: Fields = ()) -> Known:
         """Fresh, or as fresh as the origin's silence allows. OriginUnreachable, Unshared."""
+        await self._store.recall(path)
         known = self._known(path, fields)
         if known is not None and known.age_s(time.monotonic()) < known.pointer.ttl_s:
             return known

@@ -9,7 +9,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
@@ -17,22 +16,28 @@ from xxhash import xxh3_64_intdigest
 
 from edge.disk import FORMAT as DISK_FORMAT
 from edge.disk import Disk, Logged, PageRecord, PieceRecord, PointerRecord, Record, VersionRecord
-from edge.held import Held
+from edge.disk_tier import Adopt, DiskTier, Write
+from edge.held import EVERYTHING, NEVER_TOLD, Held
+from edge.index import Row, number_of
 from edge.metrics import EdgeMetrics
 from edge.pointers import Known, Pointers
 from swarm import pieces
-from swarm.accounting import DiskOperation, Source, Tier
+from swarm.accounting import Source, Tier
 from swarm.eviction import Keeper
 from swarm.metainfo import Metainfo, Page, Pointer, Signed
 from swarm.names import Path
 
 log = logging.getLogger(__name__)
 
+Remember = Callable[[Path, PointerRecord], None]  # takes a pointer read back from disk
+
 MOST_PENDING_BYTES = 64 << 20  # written behind; fills wait beyond it
 LEAST_DISK_TTL_S = 10.0  # what is replaced sooner (live playlists) is not worth a write
-DISK_PAUSE_S = 10.0  # after an error the disk is left alone so long
 BATCH_BYTES = 8 << 20
-READERS = 4
+BATCH_VERSIONS = 64
+MOST_IN_USE = 100_000  # versions kept at hand; beyond it the least used are left to the disk, or forgotten
+LEAVING_TRIES = 16
+WORKING_BYTES = 16 << 20  # where `memory` is 0: for what is on its way to the disk, or cannot go there
 
 
 @dataclass
@@ -42,89 +47,178 @@ class _Pending:
     blocks: dict[int, bytes] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
 
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.blocks.values()))
+
 
 class Store:
     """All versions and pointers of one edge. Not thread-safe: the event loop's alone; its threads touch only files."""
 
-    def __init__(self, directory: FilePath | None, memory_bytes: int, disk_bytes: int, metrics: EdgeMetrics) -> None:
+    def __init__(
+        self,
+        directory: FilePath | None,
+        memory_bytes: int,
+        disk_bytes: int,
+        metrics: EdgeMetrics,
+        min_free_bytes: int | None = None,
+    ) -> None:
+        """`min_free_bytes`: see `Disk`. Memory 0 keeps nothing that is on disk."""
         self._metrics = metrics
-        self._disk = Disk(directory) if directory and disk_bytes else None
-        self._versions: dict[bytes, Held] = {}
+        self._tier: DiskTier | None = None
+        if directory and disk_bytes:
+            self._tier = DiskTier(Disk(directory, min_free_bytes), disk_bytes, metrics, self._on_disk_evicted)
+        self._versions: OrderedDict[bytes, Held] = OrderedDict()  # in use; those only the disk knows are in its index
         self.pointers = Pointers(self._retire)
         self._memory: dict[tuple[bytes, int], bytes] = {}
-        self._memory_keeper: Keeper[tuple[bytes, int]] = Keeper(memory_bytes, hash)
-        self._disk_keeper: Keeper[bytes] = Keeper(disk_bytes, hash)
+        self._memory_keeper: Keeper[tuple[bytes, int]] = Keeper(memory_bytes or WORKING_BYTES, hash)
+        self._keeps_what_is_on_disk = memory_bytes > 0
         self._pending: OrderedDict[bytes, _Pending] = OrderedDict()
-        self._writing: tuple[Held, dict[int, bytes]] | None = None  # still readable while it is being written
+        self._writing: dict[bytes, tuple[Held, _Pending]] = {}  # still readable while it is being written
         self.pending_bytes = 0  # not written yet
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
         self._writer: asyncio.Task[None] | None = None
-        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="disk-read")
-        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="disk-write")
-        self._files: set[bytes] = set()  # versions that may have files
-        self._headed: set[bytes] = set()  # of those: the log is known to have its head and every page
-        self.disk_trouble = ""  # empty while the disk is well
-        self._disk_retry_at = 0.0
+        self._adopt: Adopt = _adopt_nothing
+        self._remember: Remember = _remember_nothing
+        self._recalling: dict[int, asyncio.Task[None]] = {}
         metrics.cache_bytes.read = lambda: {
             Tier.MEMORY: self._memory_keeper.used_bytes,
-            Tier.DISK: self._disk_keeper.used_bytes,
+            Tier.DISK: self._tier.index.used_bytes if self._tier else 0,
         }
         metrics.cache_limit_bytes.read = lambda: {
-            Tier.MEMORY: self._memory_keeper.capacity_bytes,
-            Tier.DISK: self._disk_keeper.capacity_bytes,
+            Tier.MEMORY: self.memory_bytes,
+            Tier.DISK: self._tier.index.capacity_bytes if self._tier else 0,
         }
 
     def __repr__(self) -> str:
-        return f"<Store {len(self._versions)} versions, {len(self.pointers)} pointers>"
+        return f"<Store {len(self._versions)} versions in use, {self._tier!r}, {len(self.pointers)} pointers>"
 
-    async def open(
-        self, adopt: Callable[[Logged], Held | None], remember: Callable[[Path, PointerRecord], None]
-    ) -> None:
-        """Read back what the disk holds. `adopt` verifies one version's log into a Held, `remember` takes its pointer.
+    def __len__(self) -> int:
+        """Versions there are, in use or not."""
+        on_disk = len(self._tier.index) if self._tier else 0
+        return on_disk + sum(1 for held in self._versions.values() if not held.on_disk)
 
-        OSError if the directory is unusable.
-        """
-        if self._disk is None:
-            return
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._write_thread, self._disk.open)
-        scanned = await loop.run_in_executor(self._write_thread, self._disk.scan)
-        for logged in scanned:
-            held = adopt(logged)
-            if held is None:
-                await loop.run_in_executor(self._write_thread, self._disk.remove, logged.head.version)
-                continue
-            self._versions[held.version] = held
-            self._files.add(held.version)
-            self._headed.add(held.version)
-            for record in logged.pieces.values():
-                held.on_disk |= 1 << record.piece
-                held.checks[record.piece] = record.check
-            self._weigh_disk(held)
-            if logged.pointer is not None:
-                remember(held.path, logged.pointer)
-        self._writer = asyncio.create_task(self._write_behind(), name="disk writer")
+    @property
+    def memory_bytes(self) -> int:
+        """What the memory tier may hold."""
+        return self._memory_keeper.capacity_bytes
+
+    @property
+    def disk_trouble(self) -> str:
+        """Empty while the disk is well."""
+        return self._tier.trouble if self._tier else ""
+
+    async def open(self, adopt: Adopt, remember: Remember) -> None:
+        """Read the index of what the disk holds. When a path is recalled `adopt` verifies one version's log into a Held
+        (on another thread), and `remember` takes its pointer."""
+        self._adopt, self._remember = adopt, remember
+        if self._tier is not None:
+            await self._tier.open()
+            self._writer = asyncio.create_task(self._write_behind(), name="disk writer")
 
     async def close(self) -> None:
         """Write what is pending, then let the threads go."""
+        if self._closing:
+            return
         self._closing = True
         self._work.set()
         if self._writer is not None:
             await self._writer
-        self._threads.shutdown(wait=False)
-        self._write_thread.shutdown(wait=True)
+        recalling = list(self._recalling.values())
+        for task in recalling:
+            task.cancel()
+        await asyncio.gather(*recalling, return_exceptions=True)
+        if self._tier is not None:
+            await self._tier.close()
+
+    # --- what only the disk knows
+
+    def may_recall(self, path: Path) -> bool:
+        """Whether the disk holds versions of a path that are not in use."""
+        return self._tier is not None and any(
+            version not in self._versions for version in self._tier.index.versions(path)
+        )
+
+    async def recall(self, path: Path) -> None:
+        """Bring the versions of a path that only the disk knows back into use, and what the path meant with them."""
+        if self.may_recall(path):
+            number = number_of(path)
+            task = self._recalling.get(number)
+            if task is None:
+                task = self._recalling[number] = asyncio.create_task(self._recall(path), name=f"recall {path.target}")
+                task.add_done_callback(lambda _: self._recalling.pop(number))
+            await asyncio.shield(task)
+
+    async def _recall(self, path: Path) -> None:
+        assert self._tier is not None
+        cold = [version for version in self._tier.index.versions(path) if version not in self._versions]
+        for version, logged, held in await self._tier.read_logs(cold, self._adopt):
+            if version in self._versions or self._tier.index.find(path, version) is None:
+                continue  # begun anew, or evicted, meanwhile
+            if logged is None or held is None:
+                self._tier.remove(path, version)
+            else:
+                self._take_in(held, logged)
+
+    def _take_in(self, held: Held, logged: Logged) -> None:
+        assert self._tier is not None
+        if logged.torn:
+            self._tier.mend(held.version)
+        held.told_in = self._tier.faults
+        for record in logged.pieces.values():
+            held.on_disk |= 1 << record.piece
+            held.checks[record.piece] = record.check
+        self._use(held)
+        if logged.pointer is not None:
+            held.told_pointer = logged.pointer.signed
+            self._remember(held.path, logged.pointer)
+
+    # --- in use
+
+    def _use(self, held: Held) -> None:
+        """One more version in use. Beyond their most, one that nobody asked for lately is left to the disk."""
+        self._versions[held.version] = held
+        tries = LEAVING_TRIES if len(self._versions) > MOST_IN_USE else 0
+        for _ in range(tries):
+            oldest = next(iter(self._versions.values()))
+            if self._is_busy(oldest) or oldest.used or oldest is held:
+                oldest.used = False
+                self._versions.move_to_end(oldest.version)
+            else:
+                self._leave_to_disk(oldest)
+                return
+
+    def _is_busy(self, held: Held) -> bool:
+        return bool(held.waiters or held.filling or held.version in self._pending or held.version in self._writing)
+
+    def _leave_to_disk(self, held: Held) -> None:
+        self._leave_memory(held)
+        if self._versions.get(held.version) is held:  # else nothing of it was on disk, and it is gone already
+            self.pointers.forget(held.path, held.version)  # recalled together
+            del self._versions[held.version]
 
     # --- pointers
 
     def learn(self, known: Known, wall: float, now: float) -> None:
         """A newer (or the same, confirmed) pointer stands, and is noted beside its version on disk."""
         self.pointers.learn(known)
+        held = self._versions.get(known.pointer.version or b"")
+        if held is None or held.told_pointer == known.signed:  # as it is just read back
+            return
         if known.pointer.version is not None and known.pointer.ttl_s >= LEAST_DISK_TTL_S:
             record = PointerRecord(known.signed, known.trust, wall - known.age_s(now))
             self._tell(known.pointer.version, record)
+
+    def invalidate(self, path: Path) -> None:
+        """Whatever a path meant, it may mean something else now; what only the disk knows of it is erased."""
+        self.pointers.doubt_all(path)
+        if self._tier is not None:
+            for version in self._tier.index.versions(path):
+                if version not in self._versions:
+                    self._tier.remove(path, version)
 
     def _retire(self, version: bytes) -> None:
         """No path means it any more."""
@@ -148,7 +242,8 @@ class Store:
         held = self._versions.get(version)
         if held is None:
             held = Held(path, Metainfo(version, pointer.piece_bytes, pointer.size), trust, pointer.born)
-            self._versions[version] = held
+            self._use(held)
+        held.used = True
         return held
 
     def drop(self, held: Held) -> None:
@@ -158,17 +253,11 @@ class Store:
             if self._memory.pop((held.version, piece), None) is not None:
                 self._memory_keeper.remove((held.version, piece))
         self._forget_pending(held.version)
-        if held.version in self._disk_keeper:
-            self._disk_keeper.remove(held.version)
         held.in_memory = held.on_disk = 0
         held.ready = None
-        self._remove_files(held.version)
-
-    def _remove_files(self, version: bytes) -> None:
-        self._headed.discard(version)
-        if self._disk is not None and version in self._files:
-            self._files.discard(version)
-            self._write_thread.submit(self._disk.remove, version)
+        held.told_in = NEVER_TOLD
+        if self._tier is not None:
+            self._tier.remove(held.path, held.version)
 
     def _let_go_if_empty(self, held: Held) -> None:
         """A version of which nothing is left and for which nobody waits is forgotten."""
@@ -186,6 +275,9 @@ class Store:
             self._tell(held.version, PageRecord(signed))
 
     def _worth_disk(self, held: Held) -> bool:
+        """Whether there is a disk that takes it."""
+        if self._tier is None or self._tier.trouble or held.too_large_for_disk:
+            return False
         known = self.pointers.naming(held.path, held.version)
         return known is None or known.pointer.ttl_s >= LEAST_DISK_TTL_S
 
@@ -199,7 +291,7 @@ class Store:
         held.fetched[node] = held.fetched.get(node, 0) + len(data)
         held.fresh_from[piece] = source
         held.rotten &= ~bit
-        if self._disk is not None and not self.disk_trouble and self._worth_disk(held):
+        if self._worth_disk(held):
             offset, _ = held.metainfo.span(piece)
             check = xxh3_64_intdigest(data)
             held.checks[piece] = check
@@ -223,7 +315,7 @@ class Store:
 
     def _is_too_large(self, held: Held) -> bool:
         """Whether it only streams through: memory is all there is for it, and it takes more than half."""
-        if self._disk is not None and not self.disk_trouble and self._worth_disk(held):
+        if self._worth_disk(held):
             return False
         size = held.metainfo.size
         if size is None:
@@ -240,10 +332,7 @@ class Store:
         held.taken.set()
         behind = held.in_memory & pieces.of_span(0, held.passed())
         if behind and self._is_too_large(held):
-            for piece in pieces.each(behind):
-                if (held.version, piece) in self._memory:
-                    self._memory_keeper.remove((held.version, piece))
-                    self._evict(held.version, piece)
+            self._leave_memory(held, behind)
 
     def _keep(self, held: Held, piece: int, data: bytes) -> None:
         """Into the memory tier, making room."""
@@ -252,13 +341,30 @@ class Store:
         for version, evicted in self._memory_keeper.admit((held.version, piece), len(data)):
             self._evict(version, evicted)
 
-    def resize(self, memory_bytes: int, disk_bytes: int) -> None:
+    def _leave_memory(self, held: Held, leaving: int = EVERYTHING) -> None:
+        for piece in pieces.each(held.in_memory & leaving):
+            if (held.version, piece) in self._memory_keeper:
+                self._memory_keeper.remove((held.version, piece))
+                self._evict(held.version, piece)
+
+    def expire(self, path: Path) -> None:
+        """Nobody will ask for it again (a live segment that left its playlist): where room is needed it goes first."""
+        for known in self.pointers.all(path):
+            held = self._versions.get(known.pointer.version or b"")
+            if held is not None:
+                for piece in pieces.each(held.in_memory):
+                    if (held.version, piece) in self._memory_keeper:
+                        self._memory_keeper.expire((held.version, piece))
+        if self._tier is not None:
+            self._tier.expire(path)
+
+    def resize(self, memory_bytes: int, disk_bytes: int, min_free_bytes: int | None = None) -> None:
         """Other budgets from now on; what does not fit is dropped at once. Whether there is a disk stays."""
-        for version, piece in self._memory_keeper.resize(memory_bytes):
+        self._keeps_what_is_on_disk = memory_bytes > 0
+        for version, piece in self._memory_keeper.resize(memory_bytes or WORKING_BYTES):
             self._evict(version, piece)
-        for version in self._disk_keeper.resize(disk_bytes):
-            if (evicted := self._versions.get(version)) is not None:
-                self._evict_from_disk(evicted)
+        if self._tier is not None:
+            self._tier.resize(disk_bytes, min_free_bytes)
 
     def _evict(self, version: bytes, piece: int) -> None:
         data = self._memory.pop((version, piece), b"")
@@ -275,11 +381,12 @@ class Store:
         pending = self._pending.get(held.version)
         if pending is not None and piece in pending.blocks:
             return pending.blocks[piece]
-        writing, blocks = self._writing or (None, {})
-        return blocks.get(piece) if writing is held else None
+        writing, pending = self._writing.get(held.version, (None, None))
+        return pending.blocks.get(piece) if pending is not None and writing is held else None
 
     def peek(self, held: Held, piece: int) -> bytes | None:
         """A piece if it is in memory."""
+        held.used = True
         data = self._memory.get((held.version, piece))
         if data is not None:
             self._memory_keeper.touch((held.version, piece))
@@ -300,38 +407,35 @@ class Store:
 
     def touch(self, held: Held) -> None:
         """A version of which every piece is in memory was served."""
+        held.used = True
         for piece in range(held.metainfo.known_pieces):
             self._memory_keeper.touch((held.version, piece))
 
     async def load(self, held: Held, wanted: list[int]) -> dict[int, bytes]:
         """Read pieces back from disk. Rot is found here: such a piece is no longer held, and missing in the answer."""
-        if self._disk is None:
-            return {}
+        held.used = True
         wanted = [piece for piece in wanted if held.on_disk >> piece & 1]
-        runs = [held.metainfo.span(piece) for piece in wanted]
-        loop = asyncio.get_running_loop()
-        try:
-            blocks = await loop.run_in_executor(self._threads, self._read, held.version, runs)
-        except OSError as error:
-            if held.on_disk & pieces.of(wanted):  # else it was evicted meanwhile, and the disk is well
-                self._on_disk_error(DiskOperation.READ, error)
-                held.on_disk &= ~pieces.of(wanted)
+        if self._tier is None or not wanted:
             return {}
-        if held.version in self._disk_keeper:
-            self._disk_keeper.touch(held.version)
+        runs = [held.metainfo.span(piece) for piece in wanted]
+        at_hand = self._tier.read_at_hand(held.version, runs)
+        if at_hand is None:
+            blocks = await self._tier.read(held.path, held.version, runs)
+        else:
+            blocks = [(block, xxh3_64_intdigest(block)) for block in at_hand]
+        if blocks is None:
+            held.on_disk &= ~pieces.of(wanted)  # if it is not evicted: fetched again
+            return {}
+        self._tier.touch(held.path, held.version)
         whole = {}
         for piece, (data, check) in zip(wanted, blocks, strict=True):
             if check == held.checks.get(piece):
                 whole[piece] = data
-                if held.on_disk >> piece & 1:
+                if held.on_disk >> piece & 1 and self._keeps_what_is_on_disk:
                     self._keep(held, piece, data)
             elif held.on_disk >> piece & 1:
                 self._on_rot(held, piece)
         return whole
-
-    def _read(self, version: bytes, runs: list[tuple[int, int]]) -> list[tuple[bytes, int]]:
-        assert self._disk is not None
-        return [(block, xxh3_64_intdigest(block)) for block in self._disk.read(version, runs)]
 
     def _on_rot(self, held: Held, piece: int) -> None:
         log.error("rot on disk: piece %d of %s is not what was written; fetching it again", piece, held.path.target)
@@ -342,7 +446,7 @@ class Store:
     # --- writing behind
 
     def _tell(self, version: bytes, record: Record) -> None:
-        if self._disk is not None and not self.disk_trouble and version in self._versions:
+        if self._tier is not None and not self._tier.trouble and version in self._versions:
             self._pending.setdefault(version, _Pending()).records.append(record)
             self._work.set()
 
@@ -351,39 +455,47 @@ class Store:
             await self._work.wait()
             self._work.clear()
             while self._pending:
-                version, pending = self._pending.popitem(last=False)
-                await self._write_version(version, pending)
+                await self._write_some()
             if self._closing:
                 return
 
-    async def _write_version(self, version: bytes, pending: _Pending) -> None:
-        held = self._versions.get(version)
-        if held is not None and self._disk is not None and (pending.blocks or version in self._files):
-            self._writing = held, pending.blocks
-            blocks = [(held.metainfo.span(piece)[0], data) for piece, data in pending.blocks.items()]
-            records = self._opening(held) + pending.records
-            loop = asyncio.get_running_loop()
-            try:
-                await loop.run_in_executor(self._write_thread, self._disk.append, version, blocks, records)
-            except OSError as error:
-                self._on_disk_error(DiskOperation.WRITE, error)
+    async def _write_some(self) -> None:
+        """The versions that have waited longest, so many that a trip to the other thread pays."""
+        assert self._tier is not None
+        batch: list[tuple[Held, _Pending]] = []
+        batch_bytes = 0
+        while self._pending and len(batch) < BATCH_VERSIONS and batch_bytes < BATCH_BYTES:
+            version, pending = self._pending.popitem(last=False)
+            held = self._versions.get(version)
+            if held is not None and (pending.blocks or held.on_disk):
+                batch.append((held, pending))
+                batch_bytes += pending.size
             else:
-                self._on_written(held, pending.blocks)
-            self._writing = None
-            self._settle(held, pending.blocks)
-        self._on_no_longer_pending(pending)
+                self._on_no_longer_pending(pending)
+        self._writing = {held.version: (held, pending) for held, pending in batch}
+        done = await self._tier.write([self._write_of(held, pending) for held, pending in batch])
+        self._writing = {}
+        for (held, pending), is_written in zip(batch, done, strict=True):
+            if self._versions.get(held.version) is held:  # else it was dropped, and perhaps begun anew, meanwhile
+                self._on_written(held, pending.blocks) if is_written else self._on_not_written(held)
+                self._settle(held, pending.blocks)
+            self._on_no_longer_pending(pending)
+
+    def _write_of(self, held: Held, pending: _Pending) -> Write:
+        blocks = [(held.metainfo.span(piece)[0], data) for piece, data in pending.blocks.items()]
+        return Write(held.path, held.version, blocks, self._opening(held) + pending.records)
 
     def _on_no_longer_pending(self, pending: _Pending) -> None:
-        self.pending_bytes -= sum(map(len, pending.blocks.values()))
+        self.pending_bytes -= pending.size
         if self.pending_bytes <= MOST_PENDING_BYTES:
             self._room.set()
 
     def _opening(self, held: Held) -> list[Record]:
         """The records that make a log readable on its own; written once, and again after the disk failed."""
-        if held.version in self._headed:
+        assert self._tier is not None
+        if held.told_in == self._tier.faults:
             return []
-        self._files.add(held.version)
-        self._headed.add(held.version)
+        held.told_in = self._tier.faults
         path, meta = held.path, held.metainfo
         head = VersionRecord(
             DISK_FORMAT, held.version, path.site, path.url_path, path.query, held.trust, held.born,
@@ -395,54 +507,49 @@ class Store:
         if known is not None:
             made_at = time.time() - known.age_s(time.monotonic())
             records.append(PointerRecord(known.signed, known.trust, made_at))
+            held.told_pointer = known.signed
         return records
 
     def _on_written(self, held: Held, written: Iterable[int]) -> None:
-        if self._versions.get(held.version) is held:  # it may have been dropped, and begun anew, meanwhile
-            held.on_disk |= pieces.of(written)
-            self._weigh_disk(held)
+        held.on_disk |= pieces.of(written)
+        if not self._keeps_what_is_on_disk:
+            for piece in written:
+                if self._memory.pop((held.version, piece), None) is not None:
+                    self._memory_keeper.remove((held.version, piece))
+
+    def _on_not_written(self, held: Held) -> None:
+        assert self._tier is not None
+        held.too_large_for_disk = not self._tier.trouble
+        if not held.on_disk:
+            self._tier.remove(held.path, held.version)
 
     def _settle(self, held: Held, written: Iterable[int]) -> None:
         """Blocks are no longer pending: what memory has evicted meanwhile is now on disk alone, or gone."""
-        if self._versions.get(held.version) is held:
-            for piece in written:
-                if (held.version, piece) not in self._memory:
-                    held.in_memory &= ~(1 << piece)
-            self._let_go_if_empty(held)
+        for piece in written:
+            if (held.version, piece) not in self._memory:
+                held.in_memory &= ~(1 << piece)
+        self._let_go_if_empty(held)
 
     def _forget_pending(self, version: bytes) -> None:
         pending = self._pending.pop(version, None)
         if pending is not None:
             self._on_no_longer_pending(pending)
 
-    def _weigh_disk(self, held: Held) -> None:
-        weight = sum(held.metainfo.span(piece)[1] for piece in pieces.each(held.on_disk))
-        for version in self._disk_keeper.admit(held.version, weight):
-            evicted = self._versions.get(version)
-            if evicted is not None:
-                self._evict_from_disk(evicted)
+    def _on_disk_evicted(self, row: Row) -> None:
+        self._metrics.evicted_bytes[Tier.DISK] += row.weight
+        held = self._versions.get(row.version)
+        if held is not None:
+            held.on_disk = 0
+            held.told_in = NEVER_TOLD
+            self._let_go_if_empty(held)
 
-    def _evict_from_disk(self, held: Held) -> None:
-        self._metrics.evicted_bytes[Tier.DISK] += sum(
-            held.metainfo.span(piece)[1] for piece in pieces.each(held.on_disk)
-        )
-        held.on_disk = 0
-        self._remove_files(held.version)
-        self._let_go_if_empty(held)
 
-    def _on_disk_error(self, operation: DiskOperation, error: OSError) -> None:
-        self._metrics.disk_errors[operation] += 1
-        self._headed.clear()  # nobody knows what was told, and nothing is while it is left alone
-        if not self.disk_trouble:
-            log.error("disk %s failed (%s): serving on from memory and peers", operation, error.strerror)
-        self.disk_trouble = f"{operation}: {error.strerror}"
-        self._disk_retry_at = time.monotonic() + DISK_PAUSE_S
-        asyncio.get_running_loop().call_later(DISK_PAUSE_S, self._try_disk_again)
+def _adopt_nothing(logged: Logged) -> Held | None:
+    raise RuntimeError("nothing is recalled before the store is open")
 
-    def _try_disk_again(self) -> None:
-        if self.disk_trouble and time.monotonic() >= self._disk_retry_at - 0.1:
-            log.info("trying the disk again")
-            self.disk_trouble = ""
+
+def _remember_nothing(path: Path, record: PointerRecord) -> None:
+    raise RuntimeError("nothing is recalled before the store is open")
 
 
 def restored(logged: Logged, open_page: Callable[[Signed], Page]) -> Held | None:

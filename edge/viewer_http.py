@@ -180,6 +180,7 @@ class ViewerHttp:
             return await self._passing.relay(request, path, unshared.answer, Forwarded.BYPASS)
 
     async def _answer(self, request: web.Request, path: Path, fields: Fields, began: float) -> web.StreamResponse:
+        await self._store.recall(path)
         if "only-if-cached" in request.headers.get(hdrs.CACHE_CONTROL, "") and not self._resolver.find(path, fields):
             return self._not_cached()
         for attempt in range(RESOLVE_AGAIN):

@@ -14,7 +14,7 @@ trade. docs/decisions/0010 has the figures.
 """
 
 from array import array
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -100,6 +100,25 @@ class Keeper(Generic[Key]):
         self._slots[key] = slot = self._take_slot(key, weight)
         self._link(slot, ring)
         return evicted
+
+    def restore(self, keys: list[Key], weights: Sequence[int]) -> list[Key]:
+        """Takes many keys into an empty keeper, as `admit` would one after another; returns those there is no room for.
+        ValueError if it is not empty."""
+        if self._slots or self._free != NOBODY:
+            raise ValueError("keys are restored into an empty keeper")
+        first, end = len(self._keys), len(self._keys) + len(keys)
+        self._keys += keys
+        self._slots.update(zip(keys, range(first, end), strict=True))
+        self._weights.extend(weights)
+        self._newer.extend(range(first + 1, end + 1))
+        self._older.extend(range(first - 1, end - 1))
+        self._ring += bytes([PROBATION]) * len(keys)
+        self._marked += bytes(len(keys))
+        if keys:
+            self._newer[PROBATION], self._older[first] = first, PROBATION
+            self._older[PROBATION], self._newer[end - 1] = end - 1, PROBATION
+        self.used_bytes = self._probation_bytes = sum(weights)
+        return self._make_room(0)
 
     def touch(self, key: Key) -> None:
         """A hit."""

@@ -23,6 +23,7 @@ PIECE = 16384
 PIECES = 4
 SIZE = PIECES * PIECE - 1000
 EVERY_PIECE = 0b1111
+TAKEN = PIECES * PIECE + 4096  # on disk, in whole blocks: data and log
 
 
 def path_of(number: int) -> Path:
@@ -77,6 +78,12 @@ class Opened:
 
         await self.store.open(adopt, remember)
         return self
+
+    async def recalled(self) -> list[Held]:
+        """Every version there is, once all that the disk alone knows is back in use."""
+        for number in range(1, 10):
+            await self.store.recall(path_of(number))
+        return self.store.versions()
 
     def hold(self, number: int, *, ttl_s: float = 60.0) -> Held:
         """A version as it is once its pointer and its page came."""
@@ -151,7 +158,7 @@ async def test_what_memory_cannot_keep_is_read_back_from_disk(opened):
     assert (held.on_disk, held.complete, held.in_memory.bit_count()) == (EVERY_PIECE, True, 2)
     found = await one.store.load(held, [0, 1, 2, 3])
     assert found == {piece: piece_of(1, piece) for piece in range(PIECES)}
-    assert one.bytes_in(Tier.DISK) == SIZE
+    assert one.bytes_in(Tier.DISK) == TAKEN
 
 
 async def test_a_piece_is_readable_while_it_is_still_to_be_written(opened):
@@ -166,7 +173,7 @@ async def test_after_a_restart_pieces_pages_and_the_pointer_are_there(opened):
     one.put(one.hold(1), 0, 3)
     await one.store.close()
     two = await opened()
-    [held] = two.store.versions()
+    [held] = await two.recalled()
     assert (held.path, held.trust, held.born, held.have) == (path_of(1), "signed", 900.0, 0b1001)
     assert await two.store.load(held, [0, 1, 3]) == {0: piece_of(1, 0), 3: piece_of(1, 3)}
     assert held.metainfo.has_digest(1)
@@ -182,6 +189,7 @@ async def test_a_pointer_renewed_later_is_the_one_remembered(opened):
     one.store.learn(Known(path_of(1), newer, signed(newer), "signed", 0.0), 2000.0, 30.0)
     await one.store.close()
     two = await opened()
+    await two.recalled()
     record = two.remembered["/film1.mp4"]
     assert (record.signed, record.made_at) == (signed(newer), 1970.0)
 
@@ -190,7 +198,7 @@ async def test_what_is_replaced_within_seconds_is_not_written(opened):
     one = await opened()
     one.put(one.hold(1, ttl_s=2.0), 0)
     await one.store.close()
-    assert (await opened()).store.versions() == []
+    assert await (await opened()).recalled() == []
 
 
 async def test_without_a_disk_memory_is_all_there_is(opened):
@@ -212,7 +220,7 @@ async def test_a_newer_pointer_retires_the_version_before(opened):
     assert one.store.held(old.version) is None
     assert (old.have, one.bytes_in(Tier.MEMORY), one.bytes_in(Tier.DISK)) == (0, 0, 0)
     await one.store.close()
-    assert (await opened()).store.versions() == []
+    assert await (await opened()).recalled() == []
 
 
 # --- torn and rotten
@@ -228,14 +236,14 @@ async def test_rot_on_disk_is_found_and_the_piece_is_held_no_more_until_it_is_pu
     data.write_bytes(rotten)
 
     two = await opened()
-    [held] = two.store.versions()
+    [held] = await two.recalled()
     assert await two.store.load(held, [0, 1]) == {0: piece_of(1, 0)}
     assert (held.have, held.rotten) == (0b01, 0b10)
     two.put(held, 1)
     await two.store.close()
 
     three = await opened()
-    [held] = three.store.versions()
+    [held] = await three.recalled()
     assert await three.store.load(held, [0, 1]) == {0: piece_of(1, 0), 1: piece_of(1, 1)}
 
 
@@ -252,7 +260,7 @@ async def test_killed_at_any_moment_the_cache_opens_and_no_piece_is_wrong(opened
             await asyncio.to_thread(shutil.copytree, tmp_path / "cache", copies[-1])
     for copy in copies:
         two = await opened(directory=copy)
-        for held in two.store.versions():
+        for held in await two.recalled():
             number = held.version[0]
             wanted = [piece for piece in range(PIECES) if held.on_disk >> piece & 1]
             assert await two.store.load(held, wanted) == {piece: piece_of(number, piece) for piece in wanted}
@@ -266,7 +274,7 @@ async def test_data_cut_short_is_no_wrong_piece(opened, tmp_path):
     [data] = (tmp_path / "cache").rglob("*.data")
     data.write_bytes(data.read_bytes()[: PIECE + 5])
     two = await opened()
-    [held] = two.store.versions()
+    [held] = await two.recalled()
     assert await two.store.load(held, [0, 1, 2]) == {0: piece_of(1, 0)}
     assert held.rotten == 0b110
 
@@ -275,15 +283,15 @@ async def test_data_cut_short_is_no_wrong_piece(opened, tmp_path):
 
 
 async def test_disk_keeps_within_its_limit_by_dropping_whole_versions(opened, tmp_path):
-    one = await opened(memory_pieces=1, disk_bytes=2 * SIZE)
+    one = await opened(memory_pieces=1, disk_bytes=2 * TAKEN)
     for number in (1, 2, 3):
         one.put(one.hold(number), *range(PIECES))
         await one.written()
-    assert one.bytes_in(Tier.DISK) == 2 * SIZE
-    assert one.metrics.evicted_bytes[Tier.DISK] == SIZE
+    assert one.bytes_in(Tier.DISK) == 2 * TAKEN
+    assert one.metrics.evicted_bytes[Tier.DISK] == TAKEN
     await one.store.close()
-    two = await opened(disk_bytes=2 * SIZE)
-    assert sorted(held.path.target for held in two.store.versions()) == ["/film2.mp4", "/film3.mp4"]
+    two = await opened(disk_bytes=2 * TAKEN)
+    assert sorted(held.path.target for held in await two.recalled()) == ["/film2.mp4", "/film3.mp4"]
     assert len(list((tmp_path / "cache").rglob("*.data"))) == 2
 
 
@@ -334,7 +342,7 @@ async def test_a_version_dropped_while_it_is_written_leaves_nothing_and_owes_not
     assert one.store.pending_bytes == PIECE
     await one.store.close()
     assert one.store.pending_bytes == 0
-    assert [held.path.target for held in (await opened()).store.versions()] == ["/film2.mp4"]
+    assert [held.path.target for held in await (await opened()).recalled()] == ["/film2.mp4"]
 
 
 async def test_a_version_dropped_while_it_is_written_may_be_held_again_at_once(opened):
@@ -351,7 +359,7 @@ async def test_a_version_dropped_while_it_is_written_may_be_held_again_at_once(o
     assert await one.store.load(again, [1, 2]) == {1: piece_of(1, 1), 2: piece_of(1, 2)}
     await one.store.close()
     two = await opened()
-    [held] = two.store.versions()
+    [held] = await two.recalled()
     assert await two.store.load(held, [0, 1, 2, 3]) == {1: piece_of(1, 1), 2: piece_of(1, 2)}
 
 
@@ -389,7 +397,7 @@ async def test_fills_wait_while_too_much_is_to_be_written_and_go_on_when_it_is_d
 @pytest.fixture
 def quick_pause(monkeypatch):
     """A disk that failed is tried again at once."""
-    monkeypatch.setattr("edge.store.DISK_PAUSE_S", 0.02)
+    monkeypatch.setattr("edge.disk_tier.PAUSE_S", 0.02)
 
 
 def block(directory: FilePath) -> None:
@@ -419,7 +427,7 @@ async def test_a_disk_that_fails_is_said_left_alone_and_tried_again(opened, tmp_
     one.put(first, 2)
     await until(lambda: first.on_disk == 0b101)
     await one.store.close()
-    [held] = (await opened()).store.versions()
+    [held] = await (await opened()).recalled()
     assert held.have == 0b101
 
 
@@ -439,7 +447,7 @@ async def test_a_version_that_began_while_the_disk_failed_is_kept_once_it_is_wel
     await until(lambda: (held.on_disk, late.on_disk) == (0b10, 0b10))
     await one.store.close()
     two = await opened()
-    assert {held.path.target: held.have for held in two.store.versions()} == {"/film1.mp4": 0b10, "/film2.mp4": 0b10}
+    assert {held.path.target: held.have for held in await two.recalled()} == {"/film1.mp4": 0b10, "/film2.mp4": 0b10}
 
 
 async def test_a_page_told_while_the_disk_failed_is_not_lost(opened, tmp_path, quick_pause):
@@ -465,7 +473,7 @@ async def test_a_page_told_while_the_disk_failed_is_not_lost(opened, tmp_path, q
     one.put(held, 2)
     await until(lambda: held.on_disk == 0b101)
     await one.store.close()
-    [held] = (await opened()).store.versions()
+    [held] = await (await opened()).recalled()
     assert held.have == 0b101
 
 
@@ -509,7 +517,7 @@ async def test_a_directory_that_vanished_is_made_again_and_what_it_held_is_fetch
     one.put(held, 0)
     await until(lambda: bool(held.on_disk & 1))
     await one.store.close()
-    [held] = (await opened()).store.versions()
+    [held] = await (await opened()).recalled()
     assert held.have & 1
 
 
@@ -529,8 +537,10 @@ async def test_a_full_disk_stops_nothing_and_is_used_again_when_there_is_room(op
     one.put(held, 1)
     await until(lambda: held.on_disk == 0b10)
     await one.store.close()
-    [held] = (await opened(directory=small_disk)).store.versions()
+    two = await opened(directory=small_disk)
+    [held] = await two.recalled()
     assert held.have == 0b10
+    await two.store.close()
 
 
 # --- what a log tells is checked again
