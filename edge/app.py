@@ -107,7 +107,7 @@ class Edge:
             self.metrics,
             self.access_log,
         )
-        self.hits = Hits(self._site_of_hits, self.sites.path, self.store, self.metrics, self.roster.swarm_time)
+        self.hits = Hits(self.sites, self.store, self.metrics, self.roster.swarm_time)
         self.metrics.settle = lambda: self.hits.settle(time.monotonic())
         self.purges.on_applied = self.hits.clear
         self._front: Front | None = None
@@ -347,11 +347,6 @@ class Edge:
             response.force_close()
         elif OFFERED in request:
             self.hits.offer(request, response, *request[OFFERED])
-
-    def _site_of_hits(self, host: str) -> str | None:
-        """Tokens are checked on the slow path alone."""
-        site = self.sites.site_of(host)
-        return None if site is None or self.sites.asks_for_tokens(site) else site
 
     # --- how it is
 

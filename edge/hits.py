@@ -17,11 +17,13 @@ from aiohttp import HttpVersion11, hdrs, web
 from edge.held import Held
 from edge.metrics import EdgeMetrics
 from edge.pointers import Known
+from edge.sites import Sites
 from edge.store import Store
 from swarm.accounting import Outcome, Source
 from swarm.http_dates import format_http_date
-from swarm.names import BadPath, Path
+from swarm.names import BadPath
 from swarm.request_head import RequestHead
+from swarm.tokens import TokenRefused
 
 MOST_READY = 16_384  # answers; the oldest are forgotten, and offered again when they are asked for
 MOST_BLOCKS = 4_096  # header blocks; all are forgotten at once
@@ -118,18 +120,16 @@ class Block:
 
 
 class Hits:
-    """The table. `site_of` a host is None where the site takes no part; `path_of` may raise BadPath."""
+    """The table."""
 
     def __init__(
         self,
-        site_of: Callable[[str], str | None],
-        path_of: Callable[[str, str], Path],
+        sites: Sites,
         store: Store,
         metrics: EdgeMetrics,
         swarm_time: Callable[[], float],
     ) -> None:
-        self._site_of = site_of
-        self._path_of = path_of
+        self._sites = sites
         self._store = store
         self._metrics = metrics
         self._swarm_time = swarm_time
@@ -185,7 +185,7 @@ class Hits:
                 read[name] = value
             elif name not in HARMLESS and not name.startswith(HARMLESS_PREFIXES):
                 return None
-        site = self._site_of(read.get("host", ""))
+        site = self._sites.site_of(read.get("host", ""))
         if site is None or "host" not in read or read.get("connection", "keep-alive").lower() != "keep-alive":
             return None
         return site, tuple(read.get(name, ABSENT) for name in SELECTING)
@@ -196,13 +196,15 @@ class Hits:
         match = _LINE.fullmatch(line)
         if match is None:
             return None
+        target = match[1].decode("ascii")
         try:
-            path = self._path_of(lines.site, match[1].decode("ascii"))
-        except BadPath:
+            path = self._sites.path(lines.site, target)
+            token = self._sites.admit(path, target, self._swarm_time())
+        except (BadPath, TokenRefused):
             return None
         found = (self._ready.get((path.key, *values)) for values in lines.choices)
         ready = next((one for one in found if one is not None), None)
-        if ready is not None:
+        if ready is not None and token is None:  # tokens expire: a request with one is looked at each time
             self._remember(lines, line, ready)
         return ready
 
@@ -249,7 +251,7 @@ class Hits:
     ) -> None:
         """A fresh answer with its whole body from memory, about to be sent by the slow path, its headers complete."""
         path = known.path
-        site = self._site_of(request.headers.get(hdrs.HOST, ""))
+        site = self._sites.site_of(request.headers.get(hdrs.HOST, ""))
         if not (self.open and site == path.site and _is_plain(request, response)) or path.url_path.startswith("/-/"):
             return
         varies = ",".join(response.headers.getall(hdrs.VARY, ()))

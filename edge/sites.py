@@ -29,6 +29,3 @@ class Sites:
         """The viewer's token, None where the site asks for none. TokenRefused; `now` is the swarm's Unix time."""
         gate = self._gates.get(path.site)
         return gate.admit(target, path.url_path, now) if gate is not None else None
-
-    def asks_for_tokens(self, site: str) -> bool:
-        return site in self._gates

@@ -1,6 +1,7 @@
 """Viewer tokens at a real edge: who is let in, and how playlists carry the token on."""
 
 import gzip
+import http.client
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,22 @@ def test_only_a_right_token_opens_a_path_whatever_the_cache_holds(edge: Alone, o
     head = get(edge.url(f"/live/seg1.m4s?{live}"), method="HEAD")
     assert (head.status, head.headers["content-length"]) == (200, str(len(SEGMENT)))
     assert [asked[1] for asked in origin.asked] == ["/live/seg1.m4s"]
+
+
+def test_the_hit_path_looks_at_every_token(edge: Alone, origin: PlainOrigin, keys: Path):
+    live, other, expired = parameter(keys), parameter(keys, "/other/"), parameter(keys, "/live/", "0s")
+    host, _, port = edge.program.ready["viewer"].rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)  # one, with the same headers each time
+    statuses = []
+    for query in (live, live, live, other, live, expired, live, "", f"{live}&{live}", f"x=1&{live}", live):
+        connection.request("GET", f"/live/seg1.m4s?{query}")
+        answer = connection.getresponse()
+        assert (answer.read() == SEGMENT) is (answer.status == 200)
+        statuses.append(answer.status)
+    connection.close()
+    assert statuses == [200, 200, 200, 403, 200, 403, 200, 403, 403, 200, 200]
+    assert edge.metrics()["starling_hit_path_total"] >= 4
+    assert [target for _, target, _ in origin.asked] == ["/live/seg1.m4s", "/live/seg1.m4s?x=1"]
 
 
 def test_the_origin_never_sees_a_token(edge: Alone, origin: PlainOrigin, keys: Path):
