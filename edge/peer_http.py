@@ -69,6 +69,8 @@ class PeerHttp:
         ask, body = await read_ask(request)
         asker = admit(self._gatekeeper, request, body)
         path = self._path(ask)
+        if ask.purges:
+            await self._purges.on_message(PurgeMessage(purges=ask.purges), asker)
         stream = FrameStream(request)
         try:
             await stream.open()

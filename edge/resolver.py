@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import aiohttp
+import msgspec
 
 from daemon.asking import Asker
 from daemon.peer_auth import WrongSecret
@@ -29,7 +30,7 @@ from swarm.ladder import ORIGIN, holder_rungs, pointer_rungs
 from swarm.metainfo import Pointer, open_pointer
 from swarm.names import Path
 from swarm.placement import SMALL_BYTES
-from swarm.purging import PurgeBook
+from swarm.purging import Purge, PurgeBook
 from swarm.reuse import Fields, agrees, for_the_whole, suits
 from swarm.wire import Ask, Frame, PieceFrame, PointerFrame, RefusedFrame, UnchangedFrame, WaitFrame, Why
 
@@ -310,7 +311,7 @@ class Resolver:
     def learn(self, path: Path, frame: PointerFrame) -> Known:
         """Take a pointer that came along with a question. RemoteError if it does not verify, is too old or purged."""
         known, said = self._learn(path, frame, self._origins[path.site])
-        if self._is_purged(path, said):
+        if self._purge_of(path, said) is not None:
             raise RemoteError("it was purged")
         return known
 
@@ -404,7 +405,11 @@ class Resolver:
             role=role,
             lost=lost,
         )
-        return await self._read(path, self._asker.ask(peer.address, ask), node, ask)
+        try:
+            return await self._read(path, self._asker.ask(peer.address, ask), node, ask)
+        except _Purged as purged:  # it has not heard of that yet: now it has
+            ask = msgspec.structs.replace(ask, purges=(purged.by,))
+            return await self._read(path, self._asker.ask(peer.address, ask), node, ask)
 
     async def _ask_as_home(self, path: Path, fields: Fields) -> Known:
         """The origin; if it does not answer, a stale pointer of ours, or whoever else has one."""
@@ -581,16 +586,18 @@ class Resolver:
         by_signature_s = self._roster.swarm_time() - pointer.made - CLOCK_SLACK_S
         return max(0.0, age_ms / 1000, by_signature_s if self._roster.offset_s is not None else 0.0)
 
-    def _is_purged(self, path: Path, pointer: Pointer) -> bool:
-        return self._book.judge(path, pointer.sequence, pointer.headers) is not None
+    def _purge_of(self, path: Path, pointer: Pointer) -> Purge | None:
+        return self._book.judge(path, pointer.sequence, pointer.headers)
 
     def _judge(self, known: Known, node: str, ask: Ask, generation: int) -> None:
-        """_Refused if it was purged. What the origin says after every purge is good, however it numbers it; a mere
+        """_Purged if it was. What the origin says after every purge is good, however it numbers it; a mere
         holder is asked for what may stand in, and a soft purge leaves that."""
         if node == ORIGIN and generation == self._book.generation:
             known.judged = generation
-        elif (node == ORIGIN or ask.role is not Role.HOLDER) and self._is_purged(known.path, known.pointer):
-            raise _Refused(Why.NOT_HELD, ())
+        elif node == ORIGIN or ask.role is not Role.HOLDER:
+            purge = self._purge_of(known.path, known.pointer)
+            if purge is not None:
+                raise _Purged(purge)
 
     def _confirm(self, path: Path, age_ms: int, node: str, ask: Ask, generation: int) -> Known:
         """The pointer we have is the current one; its age is what the sender says."""
@@ -631,6 +638,14 @@ class _Refused(Exception):
         super().__init__(why)
         self.why = why
         self.named = named
+
+
+class _Purged(_Refused):
+    """What was answered was purged before."""
+
+    def __init__(self, by: Purge) -> None:
+        super().__init__(Why.NOT_HELD, ())
+        self.by = by
 
 
 def lifetime_of(pointer: Pointer) -> Lifetime:

@@ -16,6 +16,7 @@ from swarm.accounting import Cause, Reason, Role
 from swarm.errors import RemoteError
 from swarm.metainfo import MOST_PIECE_BYTES, MOST_PIECES, Signed
 from swarm.pieces import Span
+from swarm.purging import Purge
 
 FORMAT = 1
 FRAMES_TYPE = "application/vnd.starling.frames"
@@ -76,6 +77,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     lost: tuple[str, ...] = ()  # edges the asker could not reach: judge homes without them
     deadline_ms: int | None = None  # time left to whoever waits
     reason: Reason | None = None  # towards the origin: why it is asked
+    purges: tuple[Purge, ...] = ()  # by which the asker did not accept the same edge's last answer
 
     def wanted(self) -> int:
         """`want` as a bitmap; RemoteError if a range is nonsense."""

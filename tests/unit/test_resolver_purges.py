@@ -129,8 +129,18 @@ async def test_a_home_that_has_not_heard_of_a_purge_is_not_believed(make_edge: M
     edge.other.answer = lambda ask: [UnchangedFrame(0) if ask.known_sequence else frame_of(pointer(path, body=None))]
     edge.origin.answer = lambda ask: [frame_of(pointer(path, sequence=HIGH + 1, body=None))]
     assert (await edge.known(path)).pointer.sequence == HIGH + 1
-    assert [ask.role for ask in edge.other.asked] == [Role.HOME] * len(edge.other.asked)
+    assert [ask.role for ask in edge.other.asked] == [Role.HOME] * 3
+    assert [[one.value for one in ask.purges] for ask in edge.other.asked] == [[], [], [path.target]]  # told, in vain
     assert sum(edge.metrics.pieces_rejected.values()) == 0  # it did nothing wrong
+
+
+async def test_a_home_that_hears_of_a_purge_with_the_question_is_believed(make_edge: MakeEdge):
+    edge = await make_edge(in_swarm=True)
+    path = edge.path_of("other")
+    Book(edge).purge(path.target)
+    edge.other.answer = lambda ask: [frame_of(pointer(path, sequence=HIGH + 1 if ask.purges else 7, body=None))]
+    assert (await edge.known(path)).pointer.sequence == HIGH + 1
+    assert edge.origin.asked == []
 
 
 @pytest.mark.parametrize("soft", [True, False])
