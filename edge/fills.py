@@ -406,11 +406,29 @@ class Fills:
         return self._under_way.get(held.version)
 
     def join(self, held: Held, known: Known) -> Fill:
-        """The fill of a version: the one under way, or a new one."""
+        """The fill of a version: the one under way, or a new one. VersionGone if its size is not known and no stream
+        brings it any more: what is held of it is a truncated body, and the rest can only come behind a new answer."""
         fill = self._under_way.get(held.version)
-        if fill is None:
-            fill = self._under_way[held.version] = Fill(self, held, known)
-            held.filling = True
+        if fill is None and held.metainfo.piece_count is None:
+            raise VersionGone(held.path.target)
+        return fill or self._begin(held, known)
+
+    def adopt(
+        self,
+        held: Held,
+        known: Known,
+        frames: AsyncGenerator[Frame, None],
+        node: str,
+        reason: Reason | None,
+        began: float,
+    ) -> None:
+        """A version's pieces follow on a stream that was opened for its pointer."""
+        fill = self._under_way.get(held.version) or self._begin(held, known)
+        fill.adopt(frames, node, reason, began)
+
+    def _begin(self, held: Held, known: Known) -> Fill:
+        fill = self._under_way[held.version] = Fill(self, held, known)
+        held.filling = True
         return fill
 
     def all(self) -> list[Fill]:

@@ -234,6 +234,8 @@ class PeerHttp:
         if ask.role is Role.HOLDER:
             fill = self._fills.under_way(held)
             return missing & fill.from_origin if fill else 0
+        if held.metainfo.piece_count is None and self._fills.under_way(held) is None:
+            return 0  # it broke off: nobody would bring the rest
         homes = self._roster.homes(held.path, held.metainfo.size, held.trust)
         if self._store.pointers.naming(held.path, held.version) is None:
             return 0

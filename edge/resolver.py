@@ -622,7 +622,7 @@ class Resolver:
         held = self._store.hold(path, pointer, known.trust)
         if held.complete:
             return False
-        self._fills.join(held, known).adopt(frames, node, ask.reason, began)
+        self._fills.adopt(held, known, frames, node, ask.reason, began)
         return True
 
     async def close(self) -> None:

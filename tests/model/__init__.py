@@ -1,0 +1,1 @@
+"""An edge beside a model of a correct cache."""

@@ -1,0 +1,267 @@
+"""Any interleaving of requests, changes and mishaps at one edge, held against what a correct cache may answer.
+
+The model knows no cache: it knows which versions a path has had and when, and from that which answers are lawful.
+- `never` and `always`: the answer is of a version that was current while the request was under way.
+- `for-ever`: never older than one answered before it was asked, nor than the last unsafe request; and the origin sends
+  each version of each language at most once, cut ones aside.
+- every body, part, length and condition is that of the version its ETag names.
+"""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import aiohttp
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from multidict import CIMultiDict
+
+from daemon.config_reader import Reader
+from edge.app import Edge
+from edge.config import EdgeConfig
+from tests.model.origin import KINDS, LANGUAGES, MOST, Kind, ModelOrigin, body_of, etag_of
+
+WITHIN_S = 20.0
+MOST_UNDER_WAY = 12
+STEPS_OF_LOOP = 40  # turns of the loop after each request: far enough to be under way, wherever that is
+ETAG = re.compile(r'"(\d+)-([a-z]*)"')
+CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Request:
+    """One request, what was true when it was sent, and what came of it."""
+
+    kind: Kind
+    language: str
+    method: str
+    headers: dict[str, str]
+    current_at_start: int
+    floor: int  # no version below this may be answered
+    cuts_at_start: int
+    task: "asyncio.Task[tuple[int, CIMultiDict[str], bytes | None]]" = field(init=False)
+    done_at: int = 0  # the version current when its answer was complete
+    cuts_at_end: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.kind.path} {self.headers}"
+
+
+def config(origin: str) -> EdgeConfig:
+    tree: dict[object, object] = {
+        "node": "edge-1",
+        "viewer": {"listen": "127.0.0.1:0"},
+        "admin": {"listen": "127.0.0.1:0"},
+        "origin": {"url": origin, "trust": "attested"},
+        "cache": {"disk": "0", "memory": "8MiB"},
+        "drain": {"grace": "0s"},
+    }
+    made = Reader(source="model", known=()).read_struct(tree, EdgeConfig, "")
+    assert isinstance(made, EdgeConfig)
+    return made
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """Requests start, wait and end in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.origin = ModelOrigin()
+        self.run(self._start())
+        self.under_way: list[Request] = []
+        self.floors: defaultdict[tuple[Kind, str], int] = defaultdict(int)
+        self.checked = 0
+
+    def run(self, doing: Coroutine[None, None, _T]) -> _T:
+        return self.loop.run_until_complete(asyncio.wait_for(doing, WITHIN_S))
+
+    async def _start(self) -> None:
+        await self.origin.start()
+        self.edge = Edge(config(self.origin.url))
+        await self.edge.start()
+        self.base = f"http://{self.edge.ready()['viewer']}"
+        self.http = aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(limit=0))
+
+    def teardown(self) -> None:
+        try:
+            self.finish()
+        finally:
+            self.run(self._stop())
+            self.loop.close()
+
+    async def _stop(self) -> None:
+        self.origin.open_all()
+        for request in self.under_way:
+            request.task.cancel()
+        await asyncio.gather(*(request.task for request in self.under_way), return_exceptions=True)
+        await self.http.close()
+        await self.edge.stop()
+        await self.origin.stop()
+
+    # --- what may happen
+
+    kinds = st.sampled_from(KINDS)
+    languages = st.sampled_from(LANGUAGES)
+    places = st.integers(0, MOST + 10_000)
+
+    @precondition(lambda self: len(self.under_way) < MOST_UNDER_WAY)
+    @rule(kind=kinds, language=languages, method=st.sampled_from(["GET", "GET", "GET", "HEAD"]))
+    def ask(self, kind: Kind, language: str, method: str) -> None:
+        self._ask(kind, language, method, {})
+
+    @precondition(lambda self: len(self.under_way) < MOST_UNDER_WAY)
+    @rule(kind=kinds, language=languages, start=places, length=st.none() | places)
+    def ask_for_a_part(self, kind: Kind, language: str, start: int, length: int | None) -> None:
+        last = "" if length is None else str(start + length)
+        self._ask(kind, language, "GET", {"Range": f"bytes={start}-{last}"})
+
+    @precondition(lambda self: len(self.under_way) < MOST_UNDER_WAY)
+    @rule(kind=kinds, language=languages, length=places, back=st.integers(0, 2))
+    def ask_for_the_end_if_it_is_the_same(self, kind: Kind, language: str, length: int, back: int) -> None:
+        etag = self._etag(kind, language, back)
+        self._ask(kind, language, "GET", {"Range": f"bytes=-{length}", "If-Range": etag})
+
+    @precondition(lambda self: len(self.under_way) < MOST_UNDER_WAY)
+    @rule(kind=kinds, language=languages, method=st.sampled_from(["GET", "HEAD"]), back=st.integers(0, 2))
+    def ask_unless_it_is_the_same(self, kind: Kind, language: str, method: str, back: int) -> None:
+        self._ask(kind, language, method, {"If-None-Match": self._etag(kind, language, back)})
+
+    @rule(kind=kinds)
+    def change(self, kind: Kind) -> None:
+        self.origin.versions[kind] += 1
+
+    @rule(kind=kinds)
+    def invalidate(self, kind: Kind) -> None:
+        """An unsafe request changes the resource: what is stored of it may not be used again (RFC 9111 section 4.4)."""
+        status, _, _ = self.run(self._exchange("POST", kind, {}))
+        assert status == 204
+        for language in LANGUAGES:
+            self.floors[kind, language] = self.origin.versions[kind]
+
+    @rule(kind=kinds)
+    def hold_back(self, kind: Kind) -> None:
+        self.origin.shut(kind)
+
+    @rule(kind=kinds)
+    def cut_the_next(self, kind: Kind) -> None:
+        self.origin.cut_next.add(kind)
+
+    @precondition(lambda self: self.under_way)
+    @rule(which=st.integers(0, MOST_UNDER_WAY - 1))
+    def give_up(self, which: int) -> None:
+        """A viewer goes away."""
+        request = self.under_way.pop(which % len(self.under_way))
+        request.task.cancel()
+        self.run(self._turn())
+        if not request.task.cancelled():
+            request.task.exception()
+
+    @rule()
+    def finish(self) -> None:
+        """Everything under way comes to its end."""
+        self.origin.open_all()
+        if self.under_way:
+            self.run(self._wait([request.task for request in self.under_way]))
+        for request in self.under_way:
+            self._check(request)
+        self.under_way = []
+
+    @invariant()
+    def what_is_kept_for_ever_is_fetched_once(self) -> None:
+        for (path, version, language), times in self.origin.asked.sent.items():
+            assert times == 1 or not path.startswith("/for-ever"), f"{path} {version} {language}: sent {times} times"
+
+    # --- asking
+
+    def _etag(self, kind: Kind, language: str, back: int) -> str:
+        return etag_of(max(1, self.origin.versions[kind] - back), language if kind.varies else "")
+
+    def _ask(self, kind: Kind, language: str, method: str, headers: dict[str, str]) -> None:
+        headers = headers | ({"Accept-Language": language} if language else {})
+        current = self.origin.versions[kind]
+        floor = self.floors[kind, language if kind.varies else ""] if kind.cache == "for-ever" else current
+        request = Request(
+            kind, language if kind.varies else "", method, headers, current, floor, self.origin.cuts[kind]
+        )
+        request.task = self.loop.create_task(self._exchange(method, kind, headers))
+        request.task.add_done_callback(lambda _: self._on_done(request))
+        self.under_way.append(request)
+        self.run(self._turn())
+
+    def _on_done(self, request: Request) -> None:
+        request.done_at, request.cuts_at_end = self.origin.versions[request.kind], self.origin.cuts[request.kind]
+
+    async def _exchange(
+        self, method: str, kind: Kind, headers: dict[str, str]
+    ) -> tuple[int, CIMultiDict[str], bytes | None]:
+        """Status, headers and body; body None if it broke off."""
+        async with self.http.request(method, self.base + kind.path, headers=headers) as response:
+            try:
+                body: bytes | None = await response.read()
+            except aiohttp.ClientPayloadError:
+                body = None
+            return response.status, response.headers.copy(), body
+
+    async def _turn(self) -> None:
+        for _ in range(STEPS_OF_LOOP):
+            await asyncio.sleep(0)
+
+    async def _wait(self, tasks: "list[asyncio.Task[tuple[int, CIMultiDict[str], bytes | None]]]") -> None:
+        await asyncio.wait(tasks)
+
+    # --- judging
+
+    def _check(self, request: Request) -> None:
+        self.checked += 1
+        was_cut = request.cuts_at_end > request.cuts_at_start or request.kind in self.origin.cut_next
+        status, headers, body = request.task.result()
+        if status in (502, 504) or body is None:
+            assert was_cut, f"{request}: {status} although the origin is well"
+            return
+        named = ETAG.fullmatch(headers.get("ETag", ""))
+        assert named, f"{request}: {status} without an ETag: {headers}"
+        version, language = int(named[1]), named[2]
+        assert language == request.language, f"{request}: another language, {language!r}"
+        assert request.floor <= version <= request.done_at, (
+            f"{request}: version {version} where {request.floor} to {request.done_at} are lawful"
+        )
+        if request.kind.cache == "for-ever":
+            key = request.kind, request.language
+            self.floors[key] = max(self.floors[key], version)
+        self._check_body(request, status, headers, body, body_of(request.kind, version, language))
+
+    def _check_body(self, request: Request, status: int, headers: CIMultiDict[str], body: bytes, whole: bytes) -> None:
+        asked, etag = request.headers, headers["ETag"]
+        if request.kind.cache == "never" and status == 200 and request.method == "GET":
+            assert body == whole, f"{request}: {len(body)} bytes, not the {len(whole)} of {etag}"  # asked for whole
+        elif asked.get("If-None-Match") == etag:
+            assert (status, body) == (304, b""), f"{request}: {status}"
+        elif request.method == "HEAD":
+            stated = headers.get("Content-Length")
+            assert (status, body) == (200, b""), f"{request}: {status}"
+            assert stated in (str(len(whole)), None), f"{request}: length {stated}, not {len(whole)}"
+        elif status == 416:
+            start = int(asked["Range"].removeprefix("bytes=").partition("-")[0] or len(whole))
+            assert start >= len(whole) or asked["Range"] == "bytes=-0", f"{request}: 416 of {len(whole)} bytes"
+        elif status == 206:
+            assert asked.get("If-Range") in (None, etag), f"{request}: a part of another version"
+            start, last, size = map(int, CONTENT_RANGE.fullmatch(headers["Content-Range"]).groups())  # type: ignore[union-attr]
+            assert size == len(whole)
+            assert (start, last) == _expected(asked["Range"], size), f"{request}: {headers['Content-Range']}"
+            assert body == whole[start : last + 1], f"{request}: other bytes"
+        else:
+            assert status == 200, f"{request}: {status}"
+            assert body == whole, f"{request}: {len(body)} bytes, not the {len(whole)} of {etag}"
+
+
+def _expected(asked: str, size: int) -> tuple[int, int]:
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    if not first:
+        return max(0, size - int(last)), size - 1
+    return int(first), min(int(last) if last else size - 1, size - 1)
