@@ -39,22 +39,50 @@ class Got:
     took_s: float
 
 
-async def get(address: str, target: str, headers: Mapping[str, str] | None = None) -> Got:
-    """One GET on a connection of its own. OSError, IncompleteReadError if the answer is not whole."""
-    host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    began = time.perf_counter()
-    try:
-        await _ask(writer, address, target, headers)
-        status, fields = await _head(reader)
-        first = await reader.read(1) if fields.get("content-length") != "0" else b""
+class Viewer:
+    """One viewer's connection, open."""
+
+    def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._address = address
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def come(cls, address: str) -> "Viewer":
+        host, _, port = address.rpartition(":")
+        return cls(address, *await asyncio.open_connection(host, int(port)))
+
+    async def get(self, target: str, headers: Mapping[str, str] | None = None) -> Got:
+        """OSError, IncompleteReadError if the answer is not whole."""
+        began = time.perf_counter()
+        await _ask(self._writer, self._address, target, headers)
+        status, fields = await _head(self._reader)
+        first = await self._reader.read(1) if fields.get("content-length") != "0" else b""
         ttfb_s = time.perf_counter() - began
-        body = await _body(reader, fields, first)
+        body = await _body(self._reader, fields, first)
         return Got(status, fields, body, ttfb_s, time.perf_counter() - began)
+
+    def leave(self) -> None:
+        self._writer.transport.abort()
+
+
+async def get(address: str, target: str, headers: Mapping[str, str] | None = None) -> Got:
+    """One GET on a connection of its own."""
+    viewer = await Viewer.come(address)
+    try:
+        return await viewer.get(target, headers)
     finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        viewer.leave()
+
+
+async def at_once(count: int, edge: str, target: str) -> list[Got]:
+    """So many viewers who have all come before the first of them asks."""
+    viewers = [await Viewer.come(edge) for _ in range(count)]
+    try:
+        return await asyncio.gather(*(viewer.get(target) for viewer in viewers))
+    finally:
+        for viewer in viewers:
+            viewer.leave()
 
 
 async def _ask(writer: asyncio.StreamWriter, address: str, target: str, headers: Mapping[str, str] | None) -> None:
@@ -126,6 +154,7 @@ class Origin:
         self.hits: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         self.address = ""
+        self._serving: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Origin"]:
@@ -136,8 +165,16 @@ class Origin:
             yield self
         finally:
             server.close()
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._answer_all(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 raw = await reader.readuntil(b"\r\n\r\n")
@@ -162,10 +199,6 @@ def stored(body: bytes, cache_control: str, *, status: int = 200, delay_s: float
 
 
 Scene = Callable[[Origin, str], Awaitable[Row]]
-
-
-async def at_once(count: int, edge: str, target: str) -> list[Got]:
-    return await asyncio.gather(*(get(edge, target) for _ in range(count)))
 
 
 def times(got: Sequence[Got]) -> list[float]:

@@ -1,9 +1,9 @@
 """What a streaming audience does to one edge: every count as promised. How long it takes is for `make show`."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.integration.alone import alone_config, running_alone
 from tests.integration.streaming import SCENES, Origin, Row, Scene
@@ -21,5 +21,5 @@ async def _played(directory: Path, scene: Scene) -> Row:
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_what_is_promised_for(scene: Scene, tmp_path: Path):
-    row = asyncio.run(_played(tmp_path, scene))
+    row = uvloop.run(_played(tmp_path, scene))
     assert [name for name, held in row.held.items() if not held] == [], row
