@@ -17,7 +17,7 @@ from swarm.tokens import PARAMETER, Token
 
 MOST_PLAYLIST_BYTES = 8 << 20  # what is longer is served as it is, whatever its name
 MOST_KEPT_BYTES = 32 << 20
-THREAD_BYTES = 128 << 10  # compressing more would hold up everybody for some milliseconds
+THREAD_BYTES = 64 << 10  # to compress or to cut up more would hold up everybody for tens of milliseconds
 LEVEL, HASTY_LEVEL = 6, 1  # once per version; once per viewer
 
 Slots = tuple[bytes, ...]
@@ -48,7 +48,7 @@ class Playlists:
     async def form(self, version: bytes, body: bytes, etag: str | None, encoding: str, token: Token | None) -> Form:
         """The playlist `body` (the whole of `version`, whose validator is `etag`) in this coding, for this viewer."""
         plain = Form(body, IDENTITY, etag, personal=False)
-        if token is not None and len(slots := self._slots(version, body)) > 1:
+        if token is not None and len(slots := await self._slots(version, body)) > 1:
             plain = _with_token(slots, token)
         if encoding == IDENTITY or len(plain.body) <= LEAST_GZIP_BYTES:
             return plain
@@ -69,13 +69,13 @@ class Playlists:
         self._keep(key, packed, len(packed))
         return packed
 
-    def _slots(self, version: bytes, body: bytes) -> Slots:
+    async def _slots(self, version: bytes, body: bytes) -> Slots:
         """Where a token goes; one slot alone where there is no place for it, or no playlist after all."""
         key = b"slot" + version
         kept = self._find(key)
         if isinstance(kept, tuple):
             return kept
-        slots = _cut(body)
+        slots = _cut(body) if len(body) < THREAD_BYTES else await asyncio.to_thread(_cut, body)
         self._keep(key, slots, len(body))
         return slots
 
