@@ -547,7 +547,7 @@ class _Handler(web.RequestHandler):
         self._connection = connection
 
     @property
-    def peername(self) -> tuple[str, int]:  # type: ignore[override]
+    def peername(self) -> tuple[str, int]:
         """The viewer, as a balancer may have told; of its port nothing is told."""
         return (self._connection.address, 0)
 
