@@ -57,6 +57,12 @@ cachetests: setup  ## the public HTTP caching suite through one edge: make cache
 load: setup  ## Locust viewers against a running edge: make load HOST=http://edge-1:8080 USERS=100 FOR=2m
 	.venv/bin/locust -f loadtests/locustfile.py --headless --host $(HOST) --users $(USERS) --spawn-rate 10 --run-time $(FOR)
 
+bench-packages:
+	@deploy/setup.sh bench
+
+bench: setup bench-packages  ## one edge process against nginx and Varnish on the same core; BENCH="--kinds tls --sizes 1KiB"
+	$(PY) -m loadtests.bench $(BENCH)
+
 format: .venv/.stamp  ## ruff's formatter and its safe fixes
 	.venv/bin/ruff check --fix $(CODE)
 	.venv/bin/ruff format $(CODE)

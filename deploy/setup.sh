@@ -5,8 +5,9 @@
 #   deploy/setup.sh python-3.13       the same in .venv-3.13, if a python3.13 runs
 #   deploy/setup.sh player            what package-lock.json locks; of it hls.js into player/web/vendor
 #   deploy/setup.sh packages          the Debian packages some tests need: installed if root, else named
+#   deploy/setup.sh bench             those that the benchmark compares with and loads with
 #
-# PYTHON=/path/to/python (PYTHON313 for the second) overrides the search. Only `packages` ever uses root.
+# PYTHON=/path/to/python (PYTHON313 for the second) overrides the search. Only `packages` and `bench` ever use root.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -65,6 +66,12 @@ missing_packages() {
     { have nft || [ -x /usr/sbin/nft ]; } || echo "nftables: lossy and cut networks (marked root)"
 }
 
+missing_bench_packages() {
+    have nginx || [ -x /usr/sbin/nginx ] || echo "nginx: what the edge is compared with"
+    have varnishd || [ -x /usr/sbin/varnishd ] || echo "varnish: what the edge is compared with"
+    have wrk || echo "wrk: makes the load"
+}
+
 install_packages() {
     say "installing from Debian: $*"
     export DEBIAN_FRONTEND=noninteractive
@@ -72,13 +79,14 @@ install_packages() {
     apt-get -qq install -y --no-install-recommends "$@" >&2
 }
 
+# $1: the function that names what is missing.
 set_up_packages() {
-    missing=$(missing_packages)
+    missing=$("$1")
     [ -n "$missing" ] || return 0
     if [ "$(id -u)" = 0 ] && have apt-get; then
         # shellcheck disable=SC2046 # one word per package is meant
         install_packages $(echo "$missing" | cut -d: -f1) || say "apt-get failed"
-        missing=$(missing_packages)
+        missing=$("$1")
     fi
     [ -z "$missing" ] || echo "$missing" | while read -r line; do say "not installed, so not tested: $line"; done
 }
@@ -87,6 +95,7 @@ case "${1:-}" in
     python) set_up_python ;;
     python-3.13) set_up_python_313 ;;
     player) set_up_player ;;
-    packages) set_up_packages ;;
-    *) sed -n '2,9p' "$0"; exit 2 ;;
+    packages) set_up_packages missing_packages ;;
+    bench) set_up_packages missing_bench_packages ;;
+    *) sed -n '2,10p' "$0"; exit 2 ;;
 esac
