@@ -8,7 +8,7 @@ USERS ?= 100
 FOR ?= 2m
 PYTEST := -m pytest -n 2 --dist loadscope
 
-.PHONY: help setup packages demo test check lint types unit-3.13 format lock show load cachetests clean
+.PHONY: help setup packages demo test check lint types unit-3.13 format lock show load bench bench-packages cachetests clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile

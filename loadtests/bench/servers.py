@@ -125,8 +125,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(command: Sequence[str], core: int | None, **options: object) -> "Iterator[subprocess.Popen[bytes]]":
-    """A child in a session of its own, on one core; it and its children are gone afterwards."""
-    pinned = ["taskset", "-c", str(core), *command] if core is not None else [*command]
+    """A child in a session of its own, on one core; it and its children are gone afterwards, and when we are."""
+    pinned = (
+        ["setpriv", "--pdeathsig", "TERM"] + (["taskset", "-c", str(core)] if core is not None else []) + [*command]
+    )
     process = subprocess.Popen(pinned, stdin=subprocess.DEVNULL, start_new_session=True, **options)  # type: ignore[call-overload]
     try:
         yield process
