@@ -1,7 +1,8 @@
 """Any interleaving of requests, changes and mishaps at one edge, held against what a correct cache may answer.
 
 The model knows no cache: it knows which versions a path has had and when, and from that which answers are lawful.
-- `never` and `always`: the answer is of a version that was current while the request was under way.
+- `never`: the answer is of a version that was current while the request was under way; `always`: while it, or a
+  question that it joined, was.
 - `for-ever`: never older than one answered before it was asked, nor than the last unsafe request; and the origin sends
   each version of each language at most once, cut ones aside.
 - every body, part, length and condition is that of the version its ETag names.
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 import aiohttp
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from multidict import CIMultiDict
 
 from daemon.config_reader import Reader
@@ -26,6 +27,7 @@ from tests.model.origin import KINDS, LANGUAGES, MOST, Kind, ModelOrigin, body_o
 
 WITHIN_S = 20.0
 MOST_UNDER_WAY = 12
+MOST_KINDS = 3  # in one run: so that much happens to each
 STEPS_OF_LOOP = 40  # turns of the loop after each request: far enough to be under way, wherever that is
 ETAG = re.compile(r'"(\d+)-([a-z]*)"')
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -75,6 +77,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.origin = ModelOrigin()
         self.run(self._start())
         self.under_way: list[Request] = []
+        self.given_up: list[Request] = []  # since everything came to its end: what they began goes on
         self.floors: defaultdict[tuple[Kind, str], int] = defaultdict(int)
         self.checked = 0
 
@@ -104,59 +107,68 @@ class CacheMachine(RuleBasedStateMachine):
         await self.edge.stop()
         await self.origin.stop()
 
+    @initialize(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=MOST_KINDS, unique=True))
+    def choose(self, kinds: list[Kind]) -> None:
+        self.kinds_chosen = kinds
+
+    def _kind(self, which: int) -> Kind:
+        return self.kinds_chosen[which % len(self.kinds_chosen)]
+
     # --- what may happen
 
-    kinds = st.sampled_from(KINDS)
+    kinds = st.integers(0, MOST_KINDS - 1)  # which of those chosen
     languages = st.sampled_from(LANGUAGES)
     places = st.integers(0, MOST + 10_000)
 
     @precondition(lambda self: len(self.under_way) < MOST_UNDER_WAY)
-    @rule(kind=kinds, language=languages, method=st.sampled_from(["GET", "GET", "GET", "HEAD"]))
-    def ask(self, kind: Kind, language: str, method: str) -> None:
-        self._ask(kind, language, method, {})
+    @rule(which=kinds, language=languages, method=st.sampled_from(["GET", "GET", "GET", "HEAD"]))
+    def ask(self, which: int, language: str, method: str) -> None:
+        self._ask(self._kind(which), language, method, {})
 
     @precondition(lambda self: len(self.under_way) < MOST_UNDER_WAY)
-    @rule(kind=kinds, language=languages, start=places, length=st.none() | places)
-    def ask_for_a_part(self, kind: Kind, language: str, start: int, length: int | None) -> None:
+    @rule(which=kinds, language=languages, start=places, length=st.none() | places)
+    def ask_for_a_part(self, which: int, language: str, start: int, length: int | None) -> None:
         last = "" if length is None else str(start + length)
-        self._ask(kind, language, "GET", {"Range": f"bytes={start}-{last}"})
+        self._ask(self._kind(which), language, "GET", {"Range": f"bytes={start}-{last}"})
 
     @precondition(lambda self: len(self.under_way) < MOST_UNDER_WAY)
-    @rule(kind=kinds, language=languages, length=places, back=st.integers(0, 2))
-    def ask_for_the_end_if_it_is_the_same(self, kind: Kind, language: str, length: int, back: int) -> None:
-        etag = self._etag(kind, language, back)
-        self._ask(kind, language, "GET", {"Range": f"bytes=-{length}", "If-Range": etag})
+    @rule(which=kinds, language=languages, length=places, back=st.integers(0, 2))
+    def ask_for_the_end_if_it_is_the_same(self, which: int, language: str, length: int, back: int) -> None:
+        etag = self._etag(self._kind(which), language, back)
+        self._ask(self._kind(which), language, "GET", {"Range": f"bytes=-{length}", "If-Range": etag})
 
     @precondition(lambda self: len(self.under_way) < MOST_UNDER_WAY)
-    @rule(kind=kinds, language=languages, method=st.sampled_from(["GET", "HEAD"]), back=st.integers(0, 2))
-    def ask_unless_it_is_the_same(self, kind: Kind, language: str, method: str, back: int) -> None:
-        self._ask(kind, language, method, {"If-None-Match": self._etag(kind, language, back)})
+    @rule(which=kinds, language=languages, method=st.sampled_from(["GET", "HEAD"]), back=st.integers(0, 2))
+    def ask_unless_it_is_the_same(self, which: int, language: str, method: str, back: int) -> None:
+        self._ask(self._kind(which), language, method, {"If-None-Match": self._etag(self._kind(which), language, back)})
 
-    @rule(kind=kinds)
-    def change(self, kind: Kind) -> None:
-        self.origin.versions[kind] += 1
+    @rule(which=kinds)
+    def change(self, which: int) -> None:
+        self.origin.versions[self._kind(which)] += 1
 
-    @rule(kind=kinds)
-    def invalidate(self, kind: Kind) -> None:
+    @rule(which=kinds)
+    def invalidate(self, which: int) -> None:
         """An unsafe request changes the resource: what is stored of it may not be used again (RFC 9111 section 4.4)."""
+        kind = self._kind(which)
         status, _, _ = self.run(self._exchange("POST", kind, {}))
         assert status == 204
         for language in LANGUAGES:
             self.floors[kind, language] = self.origin.versions[kind]
 
-    @rule(kind=kinds)
-    def hold_back(self, kind: Kind) -> None:
-        self.origin.shut(kind)
+    @rule(which=kinds)
+    def hold_back(self, which: int) -> None:
+        self.origin.shut(self._kind(which))
 
-    @rule(kind=kinds)
-    def cut_the_next(self, kind: Kind) -> None:
-        self.origin.cut_next.add(kind)
+    @rule(which=kinds)
+    def cut_the_next(self, which: int) -> None:
+        self.origin.cut_next.add(self._kind(which))
 
     @precondition(lambda self: self.under_way)
     @rule(which=st.integers(0, MOST_UNDER_WAY - 1))
     def give_up(self, which: int) -> None:
         """A viewer goes away."""
         request = self.under_way.pop(which % len(self.under_way))
+        self.given_up.append(request)
         request.task.cancel()
         self.run(self._turn())
         if not request.task.cancelled():
@@ -170,7 +182,7 @@ class CacheMachine(RuleBasedStateMachine):
             self.run(self._wait([request.task for request in self.under_way]))
         for request in self.under_way:
             self._check(request)
-        self.under_way = []
+        self.under_way, self.given_up = [], []
 
     @invariant()
     def what_is_kept_for_ever_is_fetched_once(self) -> None:
@@ -185,7 +197,7 @@ class CacheMachine(RuleBasedStateMachine):
     def _ask(self, kind: Kind, language: str, method: str, headers: dict[str, str]) -> None:
         headers = headers | ({"Accept-Language": language} if language else {})
         current = self.origin.versions[kind]
-        floor = self.floors[kind, language if kind.varies else ""] if kind.cache == "for-ever" else current
+        floor = self._floor(kind, language if kind.varies else "")
         request = Request(
             kind, language if kind.varies else "", method, headers, current, floor, self.origin.cuts[kind]
         )
@@ -193,6 +205,16 @@ class CacheMachine(RuleBasedStateMachine):
         request.task.add_done_callback(lambda _: self._on_done(request))
         self.under_way.append(request)
         self.run(self._turn())
+
+    def _floor(self, kind: Kind, language: str) -> int:
+        """No version below it may be answered. Who joins a question gets its answer, which may be that much older."""
+        current = self.origin.versions[kind]
+        if kind.cache == "for-ever":
+            return self.floors[kind, language]
+        if kind.cache == "never":
+            return current
+        joined = [one.floor for one in self.under_way if one.kind == kind and not one.task.done()]
+        return min([current, *joined, *(one.floor for one in self.given_up if one.kind == kind)])
 
     def _on_done(self, request: Request) -> None:
         request.done_at, request.cuts_at_end = self.origin.versions[request.kind], self.origin.cuts[request.kind]

@@ -91,13 +91,13 @@ class ModelOrigin:
             if request.method == "POST":
                 self.versions[kind] += 1
                 return web.Response(status=204)
+            version = self.versions[kind]  # what is held back grows old
             await self._gates[kind].wait()
-            return await self._answer(request, kind)
+            return await self._answer(request, kind, version)
 
         return handle
 
-    async def _answer(self, request: web.Request, kind: Kind) -> web.StreamResponse:
-        version = self.versions[kind]
+    async def _answer(self, request: web.Request, kind: Kind, version: int) -> web.StreamResponse:
         language = request.headers.get("Accept-Language", "") if kind.varies else ""
         headers = {"Cache-Control": CACHE_CONTROL[kind.cache], "ETag": etag_of(version, language)}
         if kind.varies:
