@@ -13,6 +13,8 @@ from typing import TextIO
 
 from aiohttp.http_exceptions import HttpProcessingError
 
+from swarm.tokens import hide
+
 _BARE = re.compile(r"[A-Za-z0-9._:/@%+,\[\]-]+", re.ASCII)
 _FIELDS = "starling_fields"
 MOST_QUOTED = 200  # characters of what a stranger sent
@@ -24,7 +26,8 @@ def fields(**values: object) -> dict[str, object]:
 
 
 class LineFormatter(logging.Formatter):
-    """One record, one line: control characters are escaped, so that no peer or viewer can forge a second one."""
+    """One record, one line: control characters are escaped, so that no peer or viewer can forge a second one. Viewer
+    tokens are cut off, whoever mentions one."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -33,7 +36,7 @@ class LineFormatter(logging.Formatter):
             line += f" {name}={_value(value)}"
         if record.exc_info:  # a traceback is the one thing that may span lines
             line += "\n" + self.formatException(record.exc_info)
-        return line
+        return hide(line)
 
 
 def set_up(stream: TextIO | None = None, level: int = logging.INFO) -> None:

@@ -9,7 +9,10 @@ from edge.app import Edge, start
 from edge.config import EdgeConfig
 from edge.named_files import check
 
-DESCRIPTION = "A Starling edge: serves viewers, fetches from other edges, and from the origin only what nobody has."
+DESCRIPTION = (
+    "A Starling edge: serves viewers, fetches from other edges, and from the origin only what nobody has. "
+    "Viewer tokens are made by the command token (token --help)."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -167,8 +167,9 @@ class ViewerHttp:
             fields = tuple(_one_less(name, value) for name, value in fields)
         if origin.has_seen(fields):
             return self._refuse(HTTPStatus.LOOP_DETECTED, "the origin leads back here")
-        is_get = request.method == hdrs.METH_GET
-        if not is_get and not (request.method == hdrs.METH_HEAD and self._resolver.find(path, fields)):
+        is_head = request.method == hdrs.METH_HEAD  # the origin knows nothing of the form that GET would bring
+        is_known = is_head and (of_a_form or self._resolver.find(path, fields))
+        if request.method != hdrs.METH_GET and not is_known:
             return await self._passing.forward(request, path, origin, fields)
         try:
             return await self._answer(request, path, fields, began)

@@ -153,6 +153,15 @@ def test_a_validator_is_of_one_viewers_playlist(edge: Alone, keys: Path):
     assert (head.headers["content-length"], head.headers["etag"]) == (str(first.size), first.headers["etag"])
 
 
+def test_head_says_what_get_would_bring_even_before_it_is_cached(edge: Alone, keys: Path):
+    for path in ("a.m3u8", "private.m3u8"):
+        target = edge.url(f"/live/{path}?{parameter(keys)}")
+        head, whole = get(target, method="HEAD"), get(target)
+        assert (head.status, head.size) == (200, 0)
+        assert head.headers["etag"] == whole.headers["etag"]
+        assert head.headers["content-length"] == str(whole.size)
+
+
 def test_a_preflight_needs_no_token(edge: Alone):
     asks = {"Origin": "http://page", "Access-Control-Request-Method": "GET"}
     assert get(edge.url("/live/seg1.m4s"), method="OPTIONS", headers=asks).status == 204

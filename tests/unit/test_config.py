@@ -11,7 +11,7 @@ from daemon.version import VERSION
 from edge.config import EdgeConfig
 from edge.config import Origin as EdgeOrigin
 from origin.config import Ingest, OriginConfig
-from swarm.units import parse_bytes, parse_rate, parse_seconds
+from swarm.units import parse_bytes, parse_rate, parse_seconds, parse_share
 
 LEAST = "node: edge-1\norigin: {url: http://origin:8000}\n"
 SIGNED = "origin: {url: http://origin:8000, trust: signed, public_key_file: /etc/starling/signing.pub}\n"
@@ -334,6 +334,17 @@ def test_rates_are_bits_per_second(text: str, value: int):
 )
 def test_durations_are_seconds(text: object, value: float):
     assert parse_seconds(text) == value
+
+
+@pytest.mark.parametrize("text, value", [(0, 0.0), (1, 1.0), (0.25, 0.25), ("0.01", 0.01), ("1", 1.0), ("0", 0.0)])
+def test_shares_are_parts_of_a_whole(text: object, value: float):
+    assert parse_share(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "-0.1", -0.1, 1.1, "1%", "half", True, None, "nan", float("nan"), "1e-2", ".5"])
+def test_what_is_no_share(text: object):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        parse_share(text)
 
 
 @pytest.mark.parametrize("parse", [parse_bytes, parse_rate, parse_seconds])

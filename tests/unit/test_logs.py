@@ -5,7 +5,7 @@ import logging
 
 from aiohttp.http_exceptions import BadHttpMessage
 
-from daemon.logs import LineFormatter, brief_on_malformed
+from daemon.logs import LineFormatter, brief_on_malformed, fields
 
 
 def test_a_malformed_request_is_one_short_line_without_a_traceback():
@@ -22,6 +22,16 @@ def test_a_malformed_request_is_one_short_line_without_a_traceback():
     (line,) = stream.getvalue().splitlines()
     assert " INFO aiohttp.server malformed request: xxx" in line
     assert len(line) < 300
+
+
+def test_no_viewer_token_stands_in_the_log():
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(LineFormatter())
+    log = logging.Logger("edge")
+    log.addHandler(handler)
+    log.warning("broke off: %s", "GET /a?starling_token=web-1.1.Lw.c2VjcmV0&x=1", extra=fields(of="?starling_token=s"))
+    assert stream.getvalue().endswith('GET /a?starling_token=web-1....&x=1 of="?starling_token=..."\n')
 
 
 def test_a_failure_of_our_own_keeps_its_traceback():
