@@ -236,14 +236,16 @@ class PlainOrigin:
         variant = variant_of(combined(headers, "Vary"), fields)
         authorized = first(fields, "Authorization") is not None
         life = lifetime(status, headers, received_at=self._swarm_time(), authorized=authorized)
-        if not life.explicit:
+        if life.storable and not life.explicit:
             life = hls_default(path.url_path, status) or life
-        if confirmed is None and not (life.storable and _is_of_use(path, life, age_s, headers)):
-            return None
-        if variant is None:
-            return None
         kept = tuple((name, value) for name, value in headers if name.lower() not in life.withheld)
-        return Meaning(status, kept, variant, life, age_s, confirmed)
+        if confirmed is not None:  # not to be handed over: whoever asked may have nothing that a 304 could be about
+            return Meaning(status, kept, confirmed.variant if variant is None else variant, life, age_s, confirmed)
+        if variant is None or not (life.storable and _is_of_use(path, life, age_s, headers)):
+            return None
+        if kept != headers:  # whoever asked must have all of it, and nobody else may
+            return None
+        return Meaning(status, kept, variant, life, age_s)
 
     def _pointer(self, path: Path, meaning: Meaning, size: int | None, length: int | None, sequence: int) -> Pointer:
         """`size`: of the body as it is stored; `length`: as the origin stated it."""

@@ -12,6 +12,7 @@ from swarm.freshness import (
     initial_age_s,
     lifetime,
     parse_cache_control,
+    parse_targeted,
 )
 
 NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
@@ -180,3 +181,87 @@ def test_what_a_silent_streaming_origin_probably_means(
 @pytest.mark.parametrize("url_path, status", [("/setup.exe", 200), ("/", 200), ("/a.m3u8", 500), ("/a.m4s", 302)])
 def test_the_profile_is_silent_on_anything_else(url_path: str, status: int):
     assert hls_default(url_path, status) is None
+
+
+# --- targeted fields (RFC 9213), fields that are withheld, cookies
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        (None, {}),
+        ("", {}),
+        ("max-age=60", {"max-age": "60"}),
+        ("no-store, s-maxage=99999999999", {"no-store": None, "s-maxage": "99999999999"}),
+        ("max-age=1, max-age=2", {"max-age": "2"}),
+        ("no-store=?0, private=?1", {"private": None}),
+        ('private="set-cookie, x", max-age=3;a=b;c', {"private": "set-cookie, x", "max-age": "3"}),
+        ('a=(1 "b" c);q=1.5, b=:YQ==:, c=@12, d=*/x, max-age=4', {"max-age": "4"}),
+        ("max-age =60", {}),
+        ("max-age= 60", {}),
+        ("max-age=60,", {}),
+        ("max-age=60 no-store", {}),
+        ("Max-Age=60", {}),
+        ('max-age="60"', {}),
+        ("max-age=-1", {}),
+        ("max-age=60, &&", {}),
+        ("a=(1 2, max-age=60", {}),
+    ],
+)
+def test_a_targeted_field_is_a_dictionary_or_nothing(value, expected):
+    directives = parse_targeted(value)
+    assert {name: directives[name] for name in expected} == expected
+    assert bool(directives) is bool(expected)
+
+
+@given(st.text(alphabet='ab-=*;,.()"\\?@: 019', max_size=40))
+def test_no_targeted_field_takes_long_or_fails(value):
+    parse_targeted(value)
+
+
+@pytest.mark.parametrize(
+    "headers, ttl_s, storable",
+    [
+        ([("CDN-Cache-Control", "max-age=60"), ("Cache-Control", "no-store")], 60, True),
+        ([("CDN-Cache-Control", "no-store"), ("Cache-Control", "max-age=60")], 0, False),
+        ([("CDN-Cache-Control", "max-age=60"), ("Starling-Cache-Control", "max-age=5")], 5, True),
+        ([("CDN-Cache-Control", "max-age=60"), ("Starling-Cache-Control", "&")], 60, True),
+        ([("CDN-Cache-Control", "&"), ("Cache-Control", "max-age=7")], 7, True),
+        ([("CDN-Cache-Control", "stale-if-error=9"), ("Expires", "Sun, 06 Nov 2094 08:49:37 GMT")], 0, True),
+        ([("CDN-Cache-Control", "max-age=1"), ("CDN-Cache-Control", "max-age=2")], 2, True),
+    ],
+)
+def test_the_first_well_formed_targeted_field_speaks_alone(headers, ttl_s, storable):
+    life = lifetime(200, headers, received_at=0.0)
+    assert (life.ttl_s, life.storable) == (ttl_s, storable)
+
+
+@pytest.mark.parametrize(
+    "cache_control, withheld, always, storable",
+    [
+        ('no-cache="a, B", max-age=9', {"a", "b"}, False, True),
+        ('private="set-cookie", max-age=9', {"set-cookie"}, False, True),
+        ('no-cache="a", no-cache, max-age=9', set(), True, True),
+        ('no-cache, no-cache="a", max-age=9', set(), True, True),
+        ('private="a", private, max-age=9', set(), False, False),
+        ('no-cache="a", private="b", max-age=9', {"a", "b"}, False, True),
+        ('private="", max-age=9', set(), False, False),
+    ],
+)
+def test_named_fields_are_withheld_and_the_stricter_form_counts(cache_control, withheld, always, storable):
+    life = lifetime(200, [("Cache-Control", cache_control)], received_at=0.0)
+    assert (life.withheld, life.revalidate_always, life.storable) == (withheld, always, storable)
+
+
+@pytest.mark.parametrize(
+    "cache_control, storable",
+    [("max-age=60", False), ("public, max-age=60", True), ("s-maxage=60", True), (None, False)],
+)
+def test_one_viewers_cookie_is_for_others_only_where_the_origin_speaks_of_shared_caches(cache_control, storable):
+    said = [("Cache-Control", cache_control)] if cache_control else []
+    assert lifetime(200, [*said, ("Set-Cookie", "session=1")], received_at=0.0).storable is storable
+
+
+def test_several_expires_are_none():
+    both = [("Expires", "Sun, 06 Nov 2094 08:49:37 GMT"), ("Expires", "Sun, 06 Nov 2094 08:49:38 GMT")]
+    assert lifetime(200, both, received_at=0.0).ttl_s == 0
