@@ -182,25 +182,53 @@ class Disk:
 
 
 def _write(data_path: FilePath, log_path: FilePath, blocks: list[tuple[int, bytes]], records: list[Record]) -> int:
+    """Every call here lets go of the interpreter's lock and waits for it again: as few as can be."""
+    taken = 0
     if blocks:
         descriptor = os.open(data_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
-            for offset, block in blocks:
-                _write_all(descriptor, block, offset)
+            for offset, run in _runs(blocks):
+                _write_all(descriptor, run, offset)
+            taken = os.fstat(descriptor).st_blocks
         finally:
             os.close(descriptor)
-    told = b"".join(map(_framed, records))
     descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-    before = os.fstat(descriptor).st_size
     try:
-        if os.write(descriptor, told) != len(told):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError:
-        os.ftruncate(descriptor, before)  # a torn record would hide all that is told after it
-        raise
+        _append(descriptor, b"".join(map(_framed, records)))
+        taken += os.fstat(descriptor).st_blocks
     finally:
         os.close(descriptor)
-    return _taken(data_path, log_path)
+    return taken * STATED_BLOCK if blocks else _taken(data_path, log_path)
+
+
+def _runs(blocks: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Blocks that follow each other, as one."""
+    run: list[bytes] = []
+    start = end = 0
+    for offset, block in sorted(blocks):
+        if run and offset != end:
+            yield start, b"".join(run)
+            run = []
+        if not run:
+            start = offset
+        run.append(block)
+        end = offset + len(block)
+    yield start, b"".join(run)
+
+
+def _write_all(descriptor: int, block: bytes, offset: int) -> None:
+    view = memoryview(block)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _append(descriptor: int, told: bytes) -> None:
+    """All of it or nothing: a torn record would hide all that is told after it."""
+    written = os.write(descriptor, told)
+    if written < len(told):
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _taken(*paths: FilePath) -> int:
@@ -212,13 +240,6 @@ def _taken(*paths: FilePath) -> int:
         except FileNotFoundError:
             continue
     return taken
-
-
-def _write_all(descriptor: int, block: bytes, offset: int) -> None:
-    view = memoryview(block)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
 
 
 def read(descriptor: int, runs: Sequence[tuple[int, int]]) -> list[bytes]:
