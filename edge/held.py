@@ -101,6 +101,7 @@ class Held:
         self.in_memory = 0  # bitmaps
         self.on_disk = 0
         self.rotten = 0  # pieces that the disk gave back wrong: fetched again for that reason
+        self.undelivered = 0  # pieces that landed, and that whoever they were fetched for has not taken
         self.checks: dict[int, int] = {}  # piece on disk -> xxh3, against rot
         self.providers: dict[str, int] = {}  # provider records: edge -> bitmap, soft
         self.fetched: dict[str, int] = {}  # where its bytes came from: edge's name, or "origin" -> bytes

@@ -291,6 +291,7 @@ class Store:
         held.fetched[node] = held.fetched.get(node, 0) + len(data)
         held.fresh_from[piece] = source
         held.rotten &= ~bit
+        held.undelivered |= bit
         if self._worth_disk(held):
             offset, _ = held.metainfo.span(piece)
             check = xxh3_64_intdigest(data)
@@ -385,11 +386,15 @@ class Store:
         return pending.blocks.get(piece) if pending is not None and writing is held else None
 
     def peek(self, held: Held, piece: int) -> bytes | None:
-        """A piece if it is in memory."""
+        """A piece if it is in memory. To be delivered to whom it was fetched for is no hit: with that, each object of a
+        scan would look as if it were asked for again (decision 10)."""
         held.used = True
         data = self._memory.get((held.version, piece))
         if data is not None:
-            self._memory_keeper.touch((held.version, piece))
+            if held.undelivered >> piece & 1:
+                held.undelivered &= ~(1 << piece)
+            else:
+                self._memory_keeper.touch((held.version, piece))
             return data
         return self._unwritten(held, piece)
 

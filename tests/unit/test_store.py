@@ -306,6 +306,20 @@ async def test_memory_keeps_within_its_limit_piece_by_piece(opened):
     assert held.in_memory == 0b1110
 
 
+async def test_what_is_read_once_does_not_displace_what_is_read_again(opened):
+    one = await opened(memory_pieces=3)
+    held, scanned = one.hold(1), one.hold(2)
+    one.put(held, 0)
+    for _ in ("for whom it was fetched", "again"):
+        assert one.store.peek(held, 0) is not None
+    for piece in range(PIECES):
+        one.put(scanned, piece)
+        assert one.store.peek(scanned, piece) is not None
+    await one.written()
+    assert one.store.peek(held, 0) is not None
+    assert scanned.in_memory == 0b1100
+
+
 async def test_a_version_is_ready_for_the_hit_path_only_while_every_piece_is_in_memory(opened):
     one = await opened(memory_pieces=5)
     held, other = one.hold(1), one.hold(2)
@@ -316,7 +330,7 @@ async def test_a_version_is_ready_for_the_hit_path_only_while_every_piece_is_in_
     assert b"".join(held.ready) == body_of(1)
     await one.written()
     one.put(other, 0)
-    assert one.store.peek(other, 0) is not None
+    assert one.store.peek(other, 0) == one.store.peek(other, 0) == piece_of(2, 0)
     one.put(other, 1)  # for which nothing must go that has not been asked for: so the oldest that has
     assert held.ready is None
     assert not one.store.make_ready(held)
