@@ -2,6 +2,8 @@
 
 import gzip
 import http.client
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.programs import ROOT
+from deploy.programs import ROOT, Swarm
 from tests.integration.alone import Alone, alone_config, check, running_alone
 from tests.integration.by_hand import get
 from tests.integration.plain_origin import PlainOrigin, Stored, plain_origin
@@ -165,6 +167,28 @@ def test_head_says_what_get_would_bring_even_before_it_is_cached(edge: Alone, ke
 def test_a_preflight_needs_no_token(edge: Alone):
     asks = {"Origin": "http://page", "Access-Control-Request-Method": "GET"}
     assert get(edge.url("/live/seg1.m4s"), method="OPTIONS", headers=asks).status == 204
+
+
+def test_a_player_plays_a_film_of_two_edges_with_the_token_of_its_first_url(tmp_path: Path, film: Path, keys: Path):
+    swarm = Swarm(tmp_path / "swarm")
+    try:
+        shutil.copytree(film, swarm.media / "film")
+        swarm.start_origin()
+        for node in ("edge-1", "edge-2"):
+            config = swarm.edge_config(node)
+            swarm.start_edge(node, config | {"origin": config["origin"] | {"tokens": {"keys_file": str(keys)}}})
+        swarm.wait_joined()
+        token = parameter(keys, "/film/")
+        urls = [swarm.url(node, f"/film/master.m3u8?{token}") for node in swarm.edges]
+        command = [sys.executable, "-m", "player", *urls, "--seconds", "3", "--json"]
+        played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        report = json.loads(played.stdout)
+        assert (played.returncode, report["errors"], report["viewers"]) == (0, 0, 2), played.stdout
+        assert report["bytes"]["peer"] > 0  # one copy left the origin, whoever's token asked
+        refused = subprocess.run([*command[:3], urls[0].partition("?")[0], *command[5:]], cwd=ROOT, capture_output=True)
+        assert refused.returncode == 1
+    finally:
+        swarm.stop()
 
 
 def test_a_wrong_key_file_is_one_line_and_exit_2(tmp_path: Path, keys: Path):

@@ -53,6 +53,11 @@ class Program:
             await asyncio.Event().wait()
         finally:
             say("work cancelled")
+    async def reload(self, config):
+        match config.run:
+            case "bug": raise RuntimeError("a bug of ours")
+            case "refuse": raise StartupError("viewer.tls: not a certificate")
+        say(f"reloaded run={config.run}")
     async def stop(self):
         say("stop called")
         if self.config.stop == "slow":
@@ -73,7 +78,7 @@ def check(config):
     if config.start == "refuse":
         raise StartupError("signing_key_file /none: No such file or directory")
 
-sys.exit(run_program("starling-toy", "A toy.", Config, start, check=check))
+sys.exit(run_program("starling-toy", "A toy.", Config, start, check=check, reload=Program.reload))
 """
 
 pytestmark = pytest.mark.processes
@@ -177,6 +182,38 @@ def test_a_program_may_end_by_itself(toy):
     code, _, err = end_of(toy(run="return"))
     assert code == 0
     assert "stop called" in err
+
+
+def test_a_hangup_reloads_a_right_configuration_and_a_wrong_one_changes_nothing(toy, tmp_path: Path):
+    file = tmp_path / "toy.yaml"
+    file.write_text("run: forever\n")
+    process = toy("--config", str(file))
+    process.stdout.readline()
+    rounds = [
+        ("run: other", "reloaded run=other"),
+        ("rum: x", "configuration not reloaded, nothing has changed: toy.yaml: unknown key 'rum'"),
+        ("start: refuse", "nothing has changed: signing_key_file /none: No such file"),  # what --check would find
+        ("run: refuse", "nothing has changed: viewer.tls: not a certificate"),
+        ("run: bug", "RuntimeError: a bug of ours"),
+        ("run: more", "reloaded run=more"),
+    ]
+    for text, said in rounds:
+        file.write_text(text)
+        process.send_signal(signal.SIGHUP)
+        read_until(process.stderr, said)
+    process.terminate()
+    assert end_of(process)[0] == 0
+
+
+def test_a_hangup_while_it_stops_changes_nothing(toy):
+    process = toy(stop="slow")
+    process.stdout.readline()
+    process.terminate()
+    read_until(process.stderr, "stop called")
+    process.send_signal(signal.SIGHUP)
+    process.terminate()
+    code, _, err = end_of(process)
+    assert (code, "reloaded" in err) == (128 + signal.SIGTERM, False)
 
 
 def test_check_and_help(toy):
