@@ -13,6 +13,7 @@ from tests.integration import clocks
 from tests.integration.by_hand import get
 from tests.integration.changing_origin import ChangingOrigin, Resource
 from tests.integration.conftest import nodes
+from tests.integration.downloads import sent_by_origin
 from tests.integration.purging import bodies, config_of, in_force, purge, start_edges, until
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -123,6 +124,24 @@ def test_purging_again_purges_what_was_fetched_in_between(swarm, ground):
         ground.resources["/a/1"].body = newest = b"%d" % number * 3000
         assert purge(swarm, ALL[number], url=f"{ground.name}/a/1").status == 200
         assert ground.bodies(swarm, "/a/1") == {newest}
+
+
+def test_a_url_is_purged_in_all_its_variants(swarm, ground):
+    ground.resources["/a/1"].headers["Vary"] = "Accept-Language"
+    ground.resources["/a/1"].body = OLD
+    url, languages = f"{ground.name}/a/1", ({"Accept-Language": "de"}, {"Accept-Language": "fr"})
+    assert purge(swarm, "edge-1", url=url).status == 200
+
+    def found() -> set[bytes]:
+        return {get(swarm.url(node, url), headers=language).body for node in ALL for language in languages}
+
+    assert found() == {OLD}
+    ground.change()
+    assert found() == {OLD}
+    assert purge(swarm, "edge-4", url=url).status == 200
+    assert found() == {NEW}
+    first, *others = ground.resources["/a/1"].requests
+    assert (first, len(others)) == ("", 1)  # the second variant may be confirmed to be the new first one
 
 
 def test_an_answer_that_was_under_way_when_the_purge_was_made_is_not_kept(swarm, origin):
@@ -245,6 +264,9 @@ def test_what_our_origin_signed_is_fetched_anew_too(swarm_of):
     file = swarm.media / "film.mp4"
     file.write_bytes(OLD)
     assert bodies(swarm, "/film.mp4") == {OLD}
+    assert purge(swarm, "edge-1", url="/film.mp4").status == 200
+    assert bodies(swarm, "/film.mp4") == {OLD}
+    assert sent_by_origin(swarm) == 2 * len(OLD)  # once more for all, though it is the same version
     file.write_bytes(NEW + b"!")
     assert bodies(swarm, "/film.mp4") == {OLD}  # good for an hour
     assert purge(swarm, "edge-3", url="/film.mp4").status == 200
