@@ -115,11 +115,14 @@ async def _body(reader: asyncio.StreamReader, fields: Mapping[str, str], first: 
 
 
 class Request:
-    """One request at the origin, and how to answer it."""
+    """One request at the origin, and how to answer it. `headers`: in lower case."""
 
-    def __init__(self, origin: "Origin", target: str, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, origin: "Origin", raw: bytes, writer: asyncio.StreamWriter) -> None:
+        line, *fields = raw.decode().rstrip("\r\n").split("\r\n")
+        pairs = (field.split(":", 1) for field in fields)
         self.origin = origin
-        self.target = target
+        self.method, self.target, _ = line.split(" ")
+        self.headers = {name.lower(): value.strip() for name, value in pairs}
         self._writer = writer
 
     async def answer(self, body: bytes, headers: Mapping[str, str], status: int = 200) -> None:
@@ -147,12 +150,13 @@ Behaviour = Callable[[Request], Awaitable[None]]
 
 
 class Origin:
-    """Answers each path as its behaviour says; `hits` and `sent` (bytes) by target."""
+    """Answers each path as its behaviour says; `hits` and `sent` (bytes) by target, `asked` in order."""
 
     def __init__(self) -> None:
         self.behaviours: dict[str, Behaviour] = {}
         self.hits: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
+        self.asked: list[Request] = []
         self.address = ""
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -177,10 +181,11 @@ class Origin:
     async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                raw = await reader.readuntil(b"\r\n\r\n")
-                target = raw.split(b" ", 2)[1].decode()
-                self.hits[target] += 1
-                await self.behaviours[target.partition("?")[0]](Request(self, target, writer))
+                request = Request(self, await reader.readuntil(b"\r\n\r\n"), writer)
+                await reader.readexactly(int(request.headers.get("content-length", 0)))
+                self.hits[request.target] += 1
+                self.asked.append(request)
+                await self.behaviours[request.target.partition("?")[0]](request)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # whoever asked has gone
         finally:
