@@ -159,8 +159,8 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     transport: Transport = Transport()
     cache: Cache = Cache()
-    drain: Drain = Drain()
     log: Log = Log()
+    drain: Drain = Drain()
 
     def __post_init__(self) -> None:
         if self.origin is None and not self.sites:
