@@ -27,8 +27,9 @@ MOST_REMEMBERED = 16_384  # tokens whose signature need not be checked again: 32
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN = re.compile(r"([A-Za-z0-9_-]{1,64})\.([1-9][0-9]{0,11})\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
-_ENCODED_NAME = "".join(f"(?:{character}|(?i:%{ord(character):02x}))" for character in PARAMETER)
-_IN_TEXT = re.compile(rf"({_ENCODED_NAME}=)([A-Za-z0-9_-]{{1,64}}\.)?[^&\s\"'#]*")
+# In a URL that stands in another one (a page's `?src=...`), what was encoded is encoded once more.
+_ENCODED_NAME = "".join(f"(?:{character}|(?i:%(?:25)*{ord(character):02x}))" for character in f"{PARAMETER}=")
+_IN_TEXT = re.compile(rf"({_ENCODED_NAME})([A-Za-z0-9_-]{{1,64}}\.)?[^&\s\"'#]*")
 
 Sign = Callable[[bytes], bytes]  # message -> signature
 Verify = Callable[[bytes, bytes], bool]  # (message, signature) -> whether it is that key's
@@ -137,7 +138,7 @@ def values_in(target: str) -> Sequence[str]:
 
 def hide(text: str) -> str:
     """The text with every token in it cut off behind the name of its key: for logs."""
-    return _IN_TEXT.sub(r"\1\2...", text) if "=" in text else text
+    return _IN_TEXT.sub(r"\1\2...", text)
 
 
 def is_key_name(name: str) -> bool:

@@ -147,6 +147,10 @@ def test_logs_see_only_whose_key_it_was():
     )
     assert hide(f"{PARAMETER}={LIVE[-43:]} and on") == f"{PARAMETER}=... and on"
     assert hide("/live/a?x=1") == "/live/a?x=1"
+    page = "http://e/-/player/?src=/live/a.m3u8%3Fx%3D1%26starling_token%3D"
+    assert hide(f"{page}{LIVE}%26y&z=1") == f"{page}web-1....&z=1"
+    twice = "http://f/?back=http%253A%252F%252Fe%252F%253Fstarling%255Ftoken%253D"
+    assert hide(f"{twice}{LIVE}") == f"{twice}web-1...."
 
 
 @given(st.text(alphabet="a.&=?%/ ", max_size=20), st.text(alphabet="a.&=?%/ ", max_size=20))
