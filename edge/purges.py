@@ -192,9 +192,9 @@ class Purges:
             for one in wanted
         ]  # fmt: skip
         self._expire()
-        self.book.check_room([purge.value for purge in purges])
+        self.book.check_room(purges)
         for purge in purges:
-            log.warning("%s, asked for by %s", purge, by)
+            log.info("%s, asked for by %s", purge, by)
         self._apply(purges, told_by="")
         report = Report(purges, applied=[self._roster.me])
         await asyncio.shield(self._start(self._carry_out(report, began), "purge"))

@@ -123,9 +123,14 @@ class PurgeBook:
 
     # --- taking
 
-    def check_room(self, values: Sequence[str]) -> None:
-        """BookFull unless there is room for so many more, of these values."""
-        if len(self) + len(values) > MOST_PURGES or self._bytes + sum(map(len, values)) > MOST_BYTES:
+    def check_room(self, purges: Iterable[Purge]) -> None:
+        """BookFull unless there is room for those that replace none."""
+        new = [
+            purge.value
+            for purge in purges
+            if purge.name not in self._soft and (purge.soft or purge.name not in self._hard)
+        ]
+        if len(self) + len(new) > MOST_PURGES or self._bytes + sum(map(len, new)) > MOST_BYTES:
             raise BookFull(
                 f"{len(self)} purges of {self._bytes} bytes are in force; {MOST_PURGES} of {MOST_BYTES} bytes may be: "
                 "purge by prefix or key"
@@ -145,7 +150,7 @@ class PurgeBook:
             return False
         ousted = [old for old in ((soft,) if purge.soft else (hard, soft)) if old and old.sequence <= purge.sequence]
         if not ousted:
-            self.check_room((purge.value,))
+            self.check_room((purge,))
         for old in ousted:
             self._remove(old)
         self._add(purge)

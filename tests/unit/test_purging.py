@@ -170,7 +170,10 @@ def test_a_full_book_refuses_what_is_new_and_takes_what_replaces(monkeypatch):
     with pytest.raises(BookFull):
         book.take(purge(value="/3"), NOW)
     with pytest.raises(BookFull):
-        book.check_room(["/4"])
+        book.check_room([purge(value="/2"), purge(value="/4")])
+    with pytest.raises(BookFull):
+        book.check_room([purge(value="/2", soft=True)])
+    book.check_room([purge(value="/2"), purge(value="/1")])
     assert book.take(purge(value="/2", sequence=200), NOW)
 
 
