@@ -31,6 +31,7 @@ http {{
   server {{
     listen 127.0.0.1:{port}; root {directory};
     location / {{ add_header Cache-Control "max-age=86400"; try_files /body.m4s =404; }}
+    location /large/ {{ add_header Cache-Control "max-age=86400"; try_files /large.m4s =404; }}
   }}
 }}
 """
@@ -153,10 +154,11 @@ def wait_open(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextlib.contextmanager
-def origin(directory: Path, body_bytes: int) -> Iterator[int]:
-    """A plain HTTP server with the same body at every path; its port."""
+def origin(directory: Path, body_bytes: int, large_bytes: int = 0) -> Iterator[int]:
+    """A plain HTTP server with the same body at every path, and another at every path below /large/; its port."""
     directory.mkdir()
     (directory / "body.m4s").write_bytes(os.urandom(body_bytes))
+    (directory / "large.m4s").write_bytes(os.urandom(large_bytes))
     os.chmod(directory, 0o755)  # nginx reads as another user when root starts it
     port = free_port()
     (directory / "nginx.conf").write_text(ORIGIN_CONF.format(directory=directory, port=port))
