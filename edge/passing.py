@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
@@ -53,21 +54,27 @@ class Passing:
         if body is not None and request.content_length is not None:
             fields = (*fields, ("Content-Length", str(request.content_length)))
         self._metrics.origin_requests[Reason.NOT_CACHEABLE] += 1
+        asked_at = time.monotonic()
         answer = await origin.request(request.method, path.target, fields, Reason.NOT_CACHEABLE, body)
         headers = tuple((str(name), value) for name, value in answer.headers.items())
         if request.method == hdrs.METH_HEAD:
-            self._resolver.on_head(path, fields, answer.status, headers)
+            self._resolver.on_head(path, fields, answer.status, headers, asked_at)
         elif request.method not in SAFE and answer.status < HTTPStatus.BAD_REQUEST:
-            self._invalidate(request, path, headers)
+            try:
+                await self._invalidate(request, path, headers)
+            except BaseException:
+                answer.close()
+                raise
         why = Forwarded.URI_MISS if request.method == hdrs.METH_HEAD else Forwarded.METHOD
         return await self.relay(request, path, answer, why)
 
-    def _invalidate(self, request: web.Request, path: Path, headers: Fields) -> None:
+    async def _invalidate(self, request: web.Request, path: Path, headers: Fields) -> None:
         for target in invalidated(request.host, path.target, headers):
             try:
-                self._resolver.invalidate(self._path_of(path.site, target))
+                changed = self._path_of(path.site, target)
             except BadPath:
                 continue  # nothing can be stored under it
+            await self._resolver.invalidate(changed)
 
     def head_of(self, answer: aiohttp.ClientResponse, why: Forwarded) -> CIMultiDict[str]:
         """The fields of an answer as it is passed on."""

@@ -175,9 +175,12 @@ class PlainOrigin:
             await stack.enter_async_context(answer)
             if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 self._on_fault(OriginFault.STATUS)
-                if errors_are_silence and answer.status in ERRORS:
+                if ask.version is not None or (errors_are_silence and answer.status in ERRORS):
                     raise OriginUnreachable(f"origin answered {answer.status}", status=answer.status)
             meaning = self._meaning(path, answer.status, answer.headers.items(), fields, stored)
+            if meaning is None and ask.version is not None:
+                yield RefusedFrame(Why.UNKNOWN, detail="the origin's object may not be shared any more")
+                return
             if meaning is None:
                 stack.pop_all()
                 raise NotShared(answer)

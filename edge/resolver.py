@@ -63,7 +63,6 @@ class Question:
     def __init__(self, path: Path, work: Coroutine[None, None, Known]) -> None:
         self.path = path
         self.task = asyncio.create_task(work, name=f"resolve {path.target}")
-        self.is_outdated = False  # what it finds out may be of before a change that we know of
         self._is_awaited = True  # by whoever began it
         self.task.add_done_callback(self._on_done)
 
@@ -139,6 +138,7 @@ class Resolver:
         self._metrics = metrics
         self._book = PurgeBook() if book is None else book
         self._under_way: dict[Key, Question] = {}
+        self._outdated: set[asyncio.Task[Known]] = set()  # what they find out may be of before a change we know of
         self._unshared: dict[str, float] = {}  # paths whose answers are for one viewer each, and until when
 
     # --- for viewers
@@ -253,17 +253,18 @@ class Resolver:
 
     # --- what viewers change
 
-    def invalidate(self, path: Path) -> None:
+    async def invalidate(self, path: Path) -> None:
         """Whatever is stored of a path, or on its way here, may be of before a change (RFC 9111 section 4.4)."""
+        await self._store.recall(path)
         self._store.invalidate(path)
         for key in [key for key in self._under_way if key[0] == path.key]:
-            self._under_way.pop(key).is_outdated = True
+            self._outdated.add(self._under_way.pop(key).task)
 
-    def on_head(self, path: Path, fields: Fields, status: int, headers: Headers) -> None:
+    def on_head(self, path: Path, fields: Fields, status: int, headers: Headers, asked_at: float) -> None:
         """The origin answered a HEAD: what is stored is renewed by it, or found to be of before a change (RFC 9111
-        section 4.3.5)."""
+        section 4.3.5). What came since the HEAD was asked, at `asked_at`, may be newer than its answer."""
         known, origin = self._store.pointers.known(path, fields), self._origins[path.site]
-        if known is None or not isinstance(origin, PlainOrigin):
+        if known is None or known.made_at > asked_at or not isinstance(origin, PlainOrigin):
             return
         if status == known.pointer.status and agrees(known.pointer.headers, known.pointer.size, headers):
             frame = origin.refreshed(path, fields, known.pointer, headers)
@@ -343,9 +344,7 @@ class Resolver:
     def _on_done(self, key: Key, question: Question) -> None:
         if self._under_way.get(key) is question:
             del self._under_way[key]
-        task = question.task
-        if question.is_outdated and not task.cancelled() and task.exception() is None:
-            self._store.pointers.doubt(question.path, task.result().pointer.version)
+        self._outdated.discard(question.task)
 
     # --- asking
 
@@ -573,6 +572,9 @@ class Resolver:
         self._book.on_seen(path.site, pointer.sequence)
         now = time.monotonic()
         known = Known(path, pointer, frame.signed, frame.trust, now - self._age_s(pointer, frame.age_ms))
+        if asyncio.current_task() in self._outdated:
+            known.standing = False  # for those who asked before the change, and nobody else
+            return known, pointer
         standing = self._store.pointers.variant(path, pointer.variant)
         if standing is not None and standing.pointer.sequence >= pointer.sequence:
             if standing.pointer.sequence == pointer.sequence and known.made_at > standing.made_at:

@@ -33,7 +33,7 @@ from swarm.errors import OriginUnreachable
 from swarm.http_dates import format_http_date
 from swarm.metainfo import Pointer
 from swarm.names import BadPath, Path, split_target
-from swarm.ranges import Answer, Full, NotModified, NotSatisfiable, Partial, PreconditionFailed, evaluate
+from swarm.ranges import Answer, Full, NotModified, NotSatisfiable, Partial, PreconditionFailed, evaluate, named_end
 from swarm.reuse import HOP_BY_HOP, Fields
 from swarm.tokens import Token, TokenRefused, hide
 
@@ -144,6 +144,7 @@ class ViewerHttp:
                 return await self._answer_foreign(request, path, origin, began)
             if request.method == hdrs.METH_OPTIONS:
                 return _allowed()
+            await self._store.recall(path)
             return await self._answer(request, path, (), began)
         except Unshared:
             return self._fail(path, OriginUnreachable("our origin said that its answer may not be shared"))
@@ -167,6 +168,7 @@ class ViewerHttp:
             fields = tuple(_one_less(name, value) for name, value in fields)
         if origin.has_seen(fields):
             return self._refuse(HTTPStatus.LOOP_DETECTED, "the origin leads back here")
+        await self._store.recall(path)
         is_head = request.method == hdrs.METH_HEAD  # the origin knows nothing of the form that GET would bring
         is_known = is_head and (of_a_form or self._resolver.find(path, fields))
         if request.method != hdrs.METH_GET and not is_known:
@@ -181,7 +183,6 @@ class ViewerHttp:
             return await self._passing.relay(request, path, unshared.answer, Forwarded.BYPASS)
 
     async def _answer(self, request: web.Request, path: Path, fields: Fields, began: float) -> web.StreamResponse:
-        await self._store.recall(path)
         if "only-if-cached" in request.headers.get(hdrs.CACHE_CONTROL, "") and not self._resolver.find(path, fields):
             return self._not_cached()
         for attempt in range(RESOLVE_AGAIN):
@@ -204,6 +205,10 @@ class ViewerHttp:
         pointer, size = resolved.known.pointer, self._size(resolved.known.pointer)
         if self._needs_form(request, resolved.known.path, pointer, size):
             return await self._deliver_form(request, resolved, before, began)
+        end = named_end(request.headers.get(hdrs.RANGE)) if size is None else None
+        if end is not None:
+            ended = await self._grown_to(resolved, end)
+            size = end if ended is None else ended
         span = None
         match _evaluate(request, pointer, size):
             case NotModified():
@@ -230,6 +235,18 @@ class ViewerHttp:
             if delivery.begun:
                 self._metrics.viewer_requests[delivery.outcome] += 1
                 request[ENDED] = delivery.ended()
+
+    async def _grown_to(self, resolved: Resolved, end: int) -> int | None:
+        """Wait until so many bytes of a version that still grows are known, or its size: that."""
+        held = self._store.hold(resolved.known.path, resolved.known.pointer, resolved.known.trust)
+        waiter = held.wait_for(EVERYTHING)
+        try:
+            while held.metainfo.size is None and not held.metainfo.reaches(end):
+                waiter.at = held.metainfo.known_pieces  # nothing runs ahead of it
+                await waiter.changed()
+        finally:
+            held.stop_waiting(waiter)
+        return held.metainfo.size
 
     def _size(self, pointer: Pointer) -> int | None:
         """What the pointer states, or what became known since of a version that was open then."""

@@ -304,6 +304,11 @@ class Metainfo:
             raise KeyError(offset)
         return offset // self.piece_bytes
 
+    def reaches(self, end: int) -> bool:
+        """Whether a page covers the byte before `end`; none of an empty span need be."""
+        last = self._pages[self._firsts[-1]][0] if self._firsts else None
+        return end <= (last.offset + last.length if last is not None else 0)
+
     def has_digest(self, piece: int) -> bool:
         return self._page_of(piece) is not None
 

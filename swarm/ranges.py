@@ -113,6 +113,16 @@ def parse_range(value: str | None, size: int) -> list[tuple[int, int]] | RangeVe
     return ranges or RangeVerdict.UNSATISFIABLE
 
 
+def named_end(value: str | None) -> int | None:
+    """One past the last byte that a Range field of one bounded range names: it can be answered before the size of the
+    body is known (RFC 9110 section 14.4). None for any other."""
+    unit, _, spec = (value or "").partition("=")
+    match = _RANGE_SPEC.fullmatch(spec.strip())
+    if unit.strip().lower() != "bytes" or match is None or not match["first"] or not match["last"]:
+        return None
+    return int(match["last"]) + 1 if int(match["first"]) <= int(match["last"]) else None
+
+
 def _bounds(spec: str, size: int) -> tuple[int, int] | None:
     """One range clipped to the body, empty if it lies outside; None if malformed."""
     match = _RANGE_SPEC.fullmatch(spec)

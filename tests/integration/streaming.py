@@ -248,6 +248,35 @@ async def join_a_growing_fill(origin: Origin, edge: str) -> Row:
     )
 
 
+async def range_of_a_growing_body(origin: Origin, edge: str) -> Row:
+    """A part as a byte range of the segment that is being made: sent when it is there, not when the segment is."""
+    part, more = bytes(range(250)) * 8, asyncio.Event()
+
+    async def grow(request: Request) -> None:
+        await request.begin({"Transfer-Encoding": "chunked", "Cache-Control": "max-age=60"})
+        await request.send_chunk(part)
+        await more.wait()
+        await request.send_chunk(part)
+        await request.send(b"0\r\n\r\n")
+
+    origin.behaviours["/segment"] = grow
+    whole = asyncio.create_task(get(edge, "/segment"))
+    first = await get(edge, "/segment", {"Range": "bytes=500-1999"})
+    second = asyncio.create_task(get(edge, "/segment", {"Range": "bytes=2000-9999"}))
+    more.set()
+    rest = await second
+    return Row(
+        "ranges of a body that still grows",
+        {
+            "what is there": (first.status, first.body) == (206, part[500:]),
+            "of a size not known yet": first.headers.get("content-range") == "bytes 500-1999/*",
+            "to where it ends": (rest.status, rest.body) == (206, part),
+            "by then known": rest.headers.get("content-range") == "bytes 2000-3999/4000",
+            "one origin request": (origin.hits["/segment"], (await whole).body) == (1, 2 * part),
+        },
+    )
+
+
 async def blocking_reload(origin: Origin, edge: str) -> Row:
     """Low-latency HLS: twenty viewers wait for each of five parts, whose playlist the origin holds back till then."""
     viewers, parts = 20, 5
@@ -489,6 +518,7 @@ async def told_in_headers(origin: Origin, edge: str) -> Row:
 SCENES: tuple[Scene, ...] = (
     cold_stampede,
     join_a_growing_fill,
+    range_of_a_growing_body,
     blocking_reload,
     expiry_stampede,
     polled_playlist,

@@ -13,6 +13,7 @@ from swarm.ranges import (
     PreconditionFailed,
     RangeVerdict,
     evaluate,
+    named_end,
     parse_range,
 )
 
@@ -193,3 +194,21 @@ def test_http_dates_are_written_in_the_preferred_form():
 @given(st.integers(0, 4_000_000_000))
 def test_a_written_date_reads_the_same(at: int):
     assert parse_http_date(format_http_date(at)) == at
+
+
+@pytest.mark.parametrize(
+    "value, end",
+    [
+        ("bytes=0-0", 1),
+        ("Bytes = 5-9", 10),
+        ("bytes=9-5", None),
+        ("bytes=5-", None),
+        ("bytes=-5", None),
+        ("bytes=0-1,3-4", None),
+        ("lines=0-1", None),
+        ("bytes=a-b", None),
+        (None, None),
+    ],
+)
+def test_how_far_a_body_must_have_come_for_a_range(value: str | None, end: int | None):
+    assert named_end(value) == end
