@@ -17,11 +17,11 @@ from deploy.programs import Program
 class Alone:
     """A running edge, and the file of its configuration."""
 
-    def __init__(self, directory: Path, config: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, config: dict[str, Any], environ: dict[str, str] | None = None) -> None:
         self.file = directory / "edge.yaml"
         self.write(config)
         command = [sys.executable, "-m", "edge", "--config", str(self.file)]
-        self.program = Program("edge", command, directory / "edge.log")
+        self.program = Program("edge", command, directory / "edge.log", environ=environ)
 
     def write(self, config: dict[str, Any]) -> None:
         self.file.write_text(yaml.safe_dump(config))
