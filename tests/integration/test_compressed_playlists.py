@@ -2,7 +2,6 @@
 
 import gzip
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,15 +17,16 @@ PLAYLIST = f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n{SEGMENTS}#EXT-X-ENDLIST\n".encod
 CHROME = {"Accept-Encoding": "gzip, deflate, br, zstd"}
 
 
-@pytest.fixture
-def edge(tmp_path: Path) -> Iterator[Alone]:
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
+    directory = tmp_path_factory.mktemp("edge")
     paths = {
         "/a.m3u8": Stored(PLAYLIST, FRESH | {"Vary": "Origin"}),
         "/short.m3u8": Stored(PLAYLIST[:400], FRESH),
         "/segment.m4s": Stored(PLAYLIST, FRESH),
         "/bare.m3u8": Stored(PLAYLIST, {"Cache-Control": "max-age=60, no-transform"}),
     }
-    with plain_origin(paths) as origin, running_alone(tmp_path, alone_config(tmp_path, origin.url)) as running:
+    with plain_origin(paths) as origin, running_alone(directory, alone_config(directory, origin.url)) as running:
         yield running
 
 
