@@ -138,7 +138,7 @@ def values_in(target: str) -> Sequence[str]:
 
 def hide(text: str) -> str:
     """The text with every token in it cut off behind the name of its key: for logs."""
-    return _IN_TEXT.sub(r"\1\2...", text)
+    return _IN_TEXT.sub(r"\1\2...", text) if PARAMETER in text or "%" in text else text
 
 
 def is_key_name(name: str) -> bool:
