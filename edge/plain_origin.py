@@ -167,8 +167,6 @@ class PlainOrigin:
             stored = ()
         # Before it is asked for: a purge that comes meanwhile covers the answer, one that came before does not.
         sequence = self._next_sequence(ask.known_sequence or 0)
-        if path.url_path.endswith(".m3u8"):  # read here, and compressed anew for viewers
-            fields = end_to_end(fields, but=("accept-encoding",))
         sent = fields + _validators_of(stored, fields)
         async with AsyncExitStack() as stack:
             answer = await self.request("GET", path.target, sent, ask.reason or Reason.STANDALONE)

@@ -160,7 +160,9 @@ class ViewerHttp:
     ) -> web.StreamResponse:
         """A request for a site whose origin is any HTTP server: from the cache where HTTP lets it, else from there."""
         of_a_form = OF_A_FORM if TOKEN in request and is_playlist(path.url_path) else ()
-        fields = viewer_fields(request, but=of_a_form)
+        # A playlist is read here, and compressed anew for viewers: no variant of it is one of the origin's codings.
+        but = (*of_a_form, "accept-encoding") if is_playlist(path.url_path) else of_a_form
+        fields = viewer_fields(request, but=but)
         fields = tuple((name, hide(value) if name.lower() == "referer" else value) for name, value in fields)
         if request.method == hdrs.METH_OPTIONS:
             if request.headers.get(hdrs.MAX_FORWARDS) == "0":
@@ -237,8 +239,10 @@ class ViewerHttp:
                 request[ENDED] = delivery.ended()
 
     async def _grown_to(self, resolved: Resolved, end: int) -> int | None:
-        """Wait until so many bytes of a version that still grows are known, or its size: that."""
+        """Wait until so many bytes of a version that still grows are known, or its size: that. VersionGone if nobody
+        brings the rest of it."""
         held = self._store.hold(resolved.known.path, resolved.known.pointer, resolved.known.trust)
+        _ = self._fills.join(held, resolved.known)
         waiter = held.wait_for(EVERYTHING)
         try:
             while held.metainfo.size is None and not held.metainfo.reaches(end):

@@ -195,6 +195,16 @@ def test_another_variants_tag_may_be_confirmed_and_its_body_serves(origin: Playe
     assert "; hit" in ask("/same", X_Any="2").cache_status
 
 
+def test_a_playlist_is_taken_plain_and_varies_by_no_coding_of_the_origins(origin: Played, ask: Ask):
+    text = b"#EXTM3U\n#EXT-X-TARGETDURATION:4\n" + b"#EXTINF:4,\n1.ts\n" * 100
+    origin.at("/varies.m3u8", (200, {"Cache-Control": LASTING, "Vary": "Accept-Encoding"}, text))
+    codings = ("gzip", "br", "gzip, br", "identity")
+    got = [ask("/varies.m3u8", Accept_Encoding=coding).headers.get("content-encoding") for coding in codings]
+    assert got == ["gzip", None, "gzip", None]
+    assert origin.hits["/varies.m3u8"] == 1
+    assert "accept-encoding" not in origin.last().headers
+
+
 # --- validation
 
 
