@@ -50,8 +50,7 @@ async def test_whoever_began_it_gets_the_answer_and_others_none():
         await mine
     with pytest.raises(Unshared) as refused:
         await other
-    assert handed_over.value.answer is asked.answer
-    assert refused.value.answer is None
+    assert (handed_over.value.answer, refused.value.answer) == (asked.answer, None)
     assert not asked.answer.closed
 
 
