@@ -324,16 +324,17 @@ class Store:
         return size > self._memory_keeper.capacity_bytes // 2
 
     def _runs_ahead(self, held: Held, piece: int) -> bool:
+        if not self._is_too_large(held):
+            return False
         slowest = held.slowest()
         window = max(2, self._memory_keeper.capacity_bytes // 4 // held.metainfo.piece_bytes)
-        return slowest is not None and piece >= slowest + window and self._is_too_large(held)
+        return slowest is not None and piece >= slowest + window
 
     def on_taken(self, held: Held) -> None:
         """A viewer went on to its next piece. Of what only streams through, what all have taken makes room."""
         held.taken.set()
-        behind = held.in_memory & pieces.of_span(0, held.passed())
-        if behind and self._is_too_large(held):
-            self._leave_memory(held, behind)
+        if self._is_too_large(held):  # first: who has passed what takes a look at every viewer
+            self._leave_memory(held, held.in_memory & pieces.of_span(0, held.passed()))
 
     def _keep(self, held: Held, piece: int, data: bytes) -> None:
         """Into the memory tier, making room."""
