@@ -147,8 +147,8 @@ class PeerHttp:
             return await stream.waiting(self._resolver.resolve_as_home(path, ask.fields))
         except OriginUnreachable as error:
             await stream.send(RefusedFrame(Why.ORIGIN, detail=str(error)))
-        except Unshared:
-            await stream.send(RefusedFrame(Why.UNSHARED))
+        except Unshared as unshared:
+            await stream.send(RefusedFrame(Why.UNSHARED if unshared.lasting else Why.ERRED))
         return None
 
     async def _send_all(self, stream: FrameStream, held: Held, known: Known, ask: Ask, asker: str) -> None:

@@ -49,11 +49,12 @@ Key = tuple[object, ...]  # of a question: its path's key first
 
 class Unshared(Exception):
     """HTTP forbids to share what this path means. `answer`: the origin's to this very request, its body still to be
-    read; whoever catches it closes that. None: ask the origin for this request alone."""
+    read; whoever catches it closes that. None: ask the origin for this request alone. `lasting`: not a mere error."""
 
-    def __init__(self, target: str, answer: aiohttp.ClientResponse | None = None) -> None:
+    def __init__(self, target: str, answer: aiohttp.ClientResponse | None = None, *, lasting: bool = True) -> None:
         super().__init__(target)
         self.answer = answer
+        self.lasting = lasting
 
 
 class Question:
@@ -83,10 +84,10 @@ class Question:
             return None
         try:
             return self.task.result()
-        except Unshared:
+        except Unshared as unshared:
             if mine:
                 raise
-            raise Unshared(self.path.target) from None
+            raise Unshared(self.path.target, lasting=unshared.lasting) from None
 
     def leave(self) -> None:
         """Whoever began it does not wait any more."""
@@ -464,7 +465,8 @@ class Resolver:
             found = await self._read(path, frames, ORIGIN, ask)
         except NotShared as error:
             self._on_not_shared(path, fields, error.answer.status, known)
-            raise Unshared(path.target, error.answer) from None
+            lasting = error.answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+            raise Unshared(path.target, error.answer, lasting=lasting) from None
         if self._may_share(found):
             self._unshared.pop(path.key, None)
         else:
@@ -558,6 +560,8 @@ class Resolver:
         if frame.why is Why.UNSHARED:
             self._remember_unshared(path)
             raise Unshared(path.target)
+        if frame.why is Why.ERRED:
+            raise Unshared(path.target, lasting=False)
         if node == ORIGIN:
             raise OriginUnreachable(f"origin refused: {frame.why} {frame.detail}".rstrip())
         raise _Refused(frame.why, frame.holders)

@@ -37,6 +37,7 @@ class Why(StrEnum):
     ORIGIN = "origin"  # I am home and the origin failed me
     UNKNOWN = "unknown"  # there is no such version any more: ask what the path means now
     UNSHARED = "unshared"  # HTTP forbids to share it: each viewer's request goes to the origin by itself
+    ERRED = "erred"  # the origin answers with an error that may not be shared either: the next answer may be good
 
     @classmethod
     def _missing_(cls, value: object) -> "Why":

@@ -1,57 +1,23 @@
 """One edge before a plain HTTP origin, request by request: a shared cache by RFC 9111 and its neighbours."""
 
-import asyncio
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.integration.alone import Alone, alone_config, running_alone
 from tests.integration.by_hand import Answer, get, get_all
-from tests.integration.streaming import Origin, Request
+from tests.integration.played import Played, played
+from tests.integration.streaming import Request
 
 pytestmark = pytest.mark.processes
 
 LASTING = "max-age=60"
 
 
-class Played(Origin):
-    """The origin in a thread of its own, for tests that ask by themselves. `at` scripts a path, answer by answer: each
-    is (status, headers, body), the last one again and again."""
-
-    def at(self, path: str, *answers: tuple[int, Mapping[str, str], bytes]) -> None:
-        left = list(answers)
-
-        async def answer(request: Request) -> None:
-            status, headers, body = left.pop(0) if len(left) > 1 else left[0]
-            if "ETag" in headers and request.headers.get("if-none-match") == headers["ETag"]:
-                status, body = 304, b""
-            if status in (204, 304):
-                await request.begin(headers, status)
-            elif request.method == "HEAD":
-                await request.begin({"Content-Length": str(len(body)), **headers}, status)
-            else:
-                await request.answer(body, headers, status)
-
-        self.behaviours[path] = answer
-
-    def last(self) -> Request:
-        return self.asked[-1]
-
-
 @pytest.fixture(scope="module")
 def origin() -> Iterator[Played]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    played = Played()
-    running = played.running()
-    asyncio.run_coroutine_threadsafe(running.__aenter__(), loop).result(10)
-    yield played
-    asyncio.run_coroutine_threadsafe(running.__aexit__(None, None, None), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    loop.close()
+    with played() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
