@@ -41,6 +41,8 @@ MOST_ACCEPTS = 64  # in one go
 ACCEPT_PAUSE_S = 1.0  # when the system has no more connections to give
 JOINED_BYTES = 32 << 10  # a body up to this size is cheaper copied behind its head than written beside it
 SMALL_HIT_BYTES = 64 << 10  # what fits into a write buffer
+MOST_WAITING_BYTES = 256 << 10  # in the kernel for a viewer to take: by itself it would keep up to 4 MiB for a slow one
+TCP_NOTSENT_LOWAT = 25  # Linux; Python 3.11 has no name for it
 NEVER = float("inf")
 
 
@@ -152,6 +154,7 @@ class Front:
                 self.metrics.viewers_dropped[Dropped.TOO_MANY] += 1
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, MOST_WAITING_BYTES)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection = Connection(self, address)
             self._by_address[address] += 1
