@@ -19,6 +19,7 @@ from edge.origins import Origin
 from edge.pointers import Known
 from edge.roster import Roster
 from edge.store import Store
+from edge.windows import Windows
 from swarm import pieces
 from swarm.accounting import Cause, Reason, Source
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
@@ -394,6 +395,7 @@ class Fills:
         self._under_way: dict[bytes, Fill] = {}
         self.from_peers: dict[str, int] = {}  # bytes received from each peer, for the picture of the swarm
         self.live = LiveStreams()
+        self._windows = Windows()
         self.recent: deque[dict[str, object]] = deque(maxlen=RECENT_PLANS)  # finished fills, for /explain
 
     def __repr__(self) -> str:
@@ -453,6 +455,10 @@ class Fills:
         held, now = fill.held, self.roster.swarm_time()
         if held.path.url_path.endswith(SEGMENTS) and self.live.was_awaited(held.path, held.born, now):
             self.metrics.live_segment_ready.observe(max(0.0, now - held.born))
+        if held.path.url_path.endswith(".m3u8"):
+            body = b"".join(self.store.peek(held, piece) or b"" for piece in range(held.metainfo.known_pieces))
+            for left in self._windows.on_playlist(held.path, body):
+                self.store.expire(left)
 
     def on_idle(self, fill: Fill) -> None:
         """Nothing is under way any more: what is left was given up, and told to whoever waited."""

@@ -1,7 +1,7 @@
 """The keeper, worked by hand, and beside a plain model of its rules that can be read in one go."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -303,3 +303,18 @@ class KeeperMachine(RuleBasedStateMachine):
 
 TestKeeperMachine = KeeperMachine.TestCase
 TestKeeperMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@given(st.lists(st.integers(0, 40), max_size=20), st.integers(0, 200))
+def test_what_is_restored_stands_as_if_it_had_come_one_after_another(weights, capacity_bytes):
+    weights = [weight for weight in weights if weight <= capacity_bytes]
+    at_once, singly = Keeper(capacity_bytes, hash), Keeper(capacity_bytes, hash)
+    keys = list(range(1, len(weights) + 1))
+    left = at_once.restore(keys, weights)
+    for key, weight in zip(keys, weights, strict=True):
+        singly.admit(key, weight)
+    assert at_once.used_bytes == sum(at_once.weight(key) for key in at_once) <= capacity_bytes
+    assert sorted([*left, *at_once]) == keys
+    if not left:
+        assert list(at_once) == list(singly)
+        assert at_once.admit(99, capacity_bytes) == singly.admit(99, capacity_bytes)

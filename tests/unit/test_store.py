@@ -223,6 +223,153 @@ async def test_a_newer_pointer_retires_the_version_before(opened):
     assert await (await opened()).recalled() == []
 
 
+# --- what only the disk knows
+
+
+async def test_after_a_restart_nothing_is_in_use_until_its_path_is_asked_for(opened):
+    one = await opened()
+    one.put(one.hold(1), *range(PIECES))
+    one.put(one.hold(2), 0)
+    await one.store.close()
+    two = await opened()
+    assert (two.store.versions(), len(two.store), two.bytes_in(Tier.DISK)) == ([], 2, TAKEN + 16384 + 4096)
+    assert two.store.may_recall(path_of(1))
+    await asyncio.gather(*(two.store.recall(path_of(1)) for _ in range(3)))
+    [held] = two.store.versions()
+    assert (held.path, held.complete, two.store.may_recall(path_of(1))) == (path_of(1), True, False)
+    assert (two.store.may_recall(path_of(2)), two.store.may_recall(path_of(3))) == (True, False)
+
+
+async def test_beyond_their_most_what_nobody_asked_for_is_left_to_the_disk(opened, monkeypatch):
+    monkeypatch.setattr("edge.store.MOST_IN_USE", 2)
+    one = await opened()
+    for number in (1, 2, 3, 4):
+        one.put(one.hold(number), 0)
+        await one.written()
+    assert len(one.store.versions()) == 2
+    assert len(one.store) == 4
+    assert one.bytes_in(Tier.MEMORY) == 2 * PIECE
+    [left] = [number for number in (1, 2) if one.store.may_recall(path_of(number))][:1]
+    assert one.store.pointers.all(path_of(left)) == ()
+    await one.store.recall(path_of(left))
+    held = one.store.held(bytes([left]) * 16)
+    assert held is not None
+    assert await one.store.load(held, [0]) == {0: piece_of(left, 0)}
+    assert path_of(left).target in one.remembered
+
+
+async def test_in_memory_alone_versions_beyond_their_most_are_forgotten(opened, monkeypatch):
+    monkeypatch.setattr("edge.store.MOST_IN_USE", 2)
+    one = await opened(disk_bytes=0)
+    for number in (1, 2, 3, 4):
+        one.put(one.hold(number), 0)
+    assert (len(one.store), one.bytes_in(Tier.MEMORY)) == (2, 2 * PIECE)
+
+
+async def test_a_row_without_files_is_found_out_by_the_first_question(opened, tmp_path):
+    one = await opened()
+    one.put(one.hold(1), 0)
+    await one.store.close()
+    for file in (tmp_path / "cache" / "objects").rglob("*.log"):
+        file.unlink()
+    two = await opened()
+    assert len(two.store) == 1
+    await two.store.recall(path_of(1))
+    assert (len(two.store), two.bytes_in(Tier.DISK), two.store.disk_trouble) == (0, 0, "")
+
+
+@pytest.mark.parametrize("spoil", ["unlink", "tear", "empty"])
+async def test_without_its_index_the_cache_is_found_again_behind_our_backs(opened, tmp_path, spoil):
+    one = await opened()
+    for number in (1, 2, 3):
+        one.put(one.hold(number), 0)
+    await one.store.close()
+    index = tmp_path / "cache" / "index"
+    raw = index.read_bytes()
+    stray = tmp_path / "cache" / "objects" / "01" / ("01" * 15 + "ff.data")
+    stray.write_bytes(b"what no log tells of")
+    if spoil == "unlink":
+        index.unlink()
+    else:
+        index.write_bytes(raw[:-60] + bytes([raw[-60] ^ 1]) + raw[-59:] if spoil == "tear" else b"")
+    two = await opened()
+    await until(lambda: len(two.store) == 3 and not stray.exists())
+    assert {held.path.target for held in await two.recalled()} == {"/film1.mp4", "/film2.mp4", "/film3.mp4"}
+    await two.store.close()
+    three = await opened()
+    assert len(three.store) == 3
+
+
+async def test_what_is_invalidated_is_not_recalled(opened):
+    one = await opened()
+    one.put(one.hold(1), 0)
+    await one.store.close()
+    two = await opened()
+    two.store.invalidate(path_of(1))
+    assert not two.store.may_recall(path_of(1))
+    assert (await two.recalled(), len(two.store)) == ([], 0)
+
+
+async def test_a_version_that_is_erased_while_it_is_recalled_stays_erased(opened):
+    one = await opened()
+    one.put(one.hold(1), 0)
+    await one.store.close()
+    two = await opened()
+    recalling = asyncio.ensure_future(two.store.recall(path_of(1)))
+    await asyncio.sleep(0)
+    two.store.invalidate(path_of(1))
+    await recalling
+    assert two.store.versions() == []
+
+
+async def test_memory_0_keeps_nothing_that_is_on_disk(opened):
+    one = await opened(memory_pieces=0)
+    held = one.hold(1)
+    one.put(held, *range(PIECES))
+    assert one.store.peek(held, 2) == piece_of(1, 2), "still to be written"
+    await one.written()
+    assert (held.in_memory, held.on_disk, one.bytes_in(Tier.MEMORY)) == (0, EVERY_PIECE, 0)
+    assert await one.store.load(held, [1, 2]) == {1: piece_of(1, 1), 2: piece_of(1, 2)}
+    assert one.bytes_in(Tier.MEMORY) == 0
+
+
+async def test_what_left_its_window_goes_first_on_both_tiers(opened):
+    one = await opened(memory_pieces=3 * PIECES, disk_bytes=3 * TAKEN)
+    for number in (1, 2, 3):
+        one.put(one.hold(number), *range(PIECES))
+        await one.written()
+    one.store.expire(path_of(2))
+    one.put(one.hold(4), *range(PIECES))
+    await one.written()
+    kept = {held.path.target: (held.in_memory, held.on_disk) for held in one.store.versions()}
+    whole = (EVERY_PIECE, EVERY_PIECE)
+    assert kept == {"/film1.mp4": whole, "/film3.mp4": whole, "/film4.mp4": whole}
+
+
+async def test_other_budgets_hold_at_once(opened):
+    one = await opened(memory_pieces=3 * PIECES, disk_bytes=3 * TAKEN)
+    for number in (1, 2, 3):
+        one.put(one.hold(number), *range(PIECES))
+        await one.written()
+    one.store.resize(PIECES * PIECE, TAKEN)
+    assert one.bytes_in(Tier.MEMORY) <= PIECES * PIECE
+    assert one.bytes_in(Tier.DISK) == TAKEN
+
+
+async def test_a_disk_that_does_not_answer_is_asked_nothing_more_until_it_does(opened, monkeypatch, quick_pause):
+    one = await opened(memory_pieces=1)
+    held = one.hold(1)
+    one.put(held, *range(PIECES))
+    await one.written()
+    with monkeypatch.context() as slow:
+        slow.setattr("edge.disk_tier.READ_PATIENCE_S", 0.0)
+        slow.setattr("edge.disk_tier.read_at_hand", lambda descriptor, runs: None)
+        assert await one.store.load(held, [0, 1]) == {}
+    assert one.store.disk_trouble == "read: no answer"
+    assert held.on_disk & 0b11 == 0
+    await until(lambda: one.store.disk_trouble == "")
+
+
 # --- torn and rotten
 
 
