@@ -219,6 +219,31 @@ def viewers() -> list[Json]:
             "none",
             Query(f"starling_viewer_connections{{{EDGES}}}", "{{instance}}"),
         ),
+        graph(
+            "Hits on the hit path",
+            "Answered before any parser, as a part of hits. Little of it: viewers ask in ways it does not know.",
+            "percentunit",
+            Query(
+                f"sum by (instance) (rate(starling_hit_path_total{{{EDGES}}}[$__rate_interval]))"
+                f' / clamp_min(sum by (instance) (rate(starling_viewer_requests_total{{{EDGES},outcome="hit"}}'
+                "[$__rate_interval])), 0.01)",
+                "{{instance}}",
+            ),
+            most=1,
+        ),
+        graph(
+            "Connections closed by the edge",
+            "By why: no request in time, idle, too slow, or too many from one address.",
+            "cps",
+            Query(f"sum by (why) (rate(starling_viewers_dropped_total{{{EDGES}}}[$__rate_interval]))", "{{why}}"),
+            stacked=True,
+        ),
+        graph(
+            "Purges",
+            "That came into force, by what they name; each edge counts them once.",
+            "none",
+            Query(f"sum by (kind) (increase(starling_purges_total{{{EDGES}}}[$__rate_interval]))", "{{kind}}"),
+        ),
     ]
 
 
@@ -357,10 +382,14 @@ def machine() -> list[Json]:
             Query(f"sum by (tier) (rate(starling_evicted_bytes_total{{{EDGES}}}[$__rate_interval]))", "{{tier}}"),
         ),
         graph(
-            "Disk errors",
+            "Disk errors, and lost lines of the access log",
             "The edge serves on from memory and peers.",
             "none",
             Query(f"sum by (instance) (rate(starling_disk_errors_total{{{EDGES}}}[$__rate_interval]))", "{{instance}}"),
+            Query(
+                f"sum by (instance) (rate(starling_access_log_lost_lines_total{{{EDGES}}}[$__rate_interval]))",
+                "{{instance}} lost lines",
+            ),
         ),
         graph(
             "CPU",
