@@ -10,10 +10,12 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 
 import aiohttp
 import msgspec
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -349,6 +351,19 @@ class PlainOrigin:
             raise self._problem(OriginFault.BROKEN, f"origin broke off: {error}", error) from error
 
 
+class _HeadFirst(ResponseHandler):
+    """Hands the head of an answer on before what follows it is read. Servers send more than their Content-Length says;
+    aiohttp finds that out (and closes the connection, as it must: RFC 9112 section 6.3), but if it came in one packet
+    with the head, the answer would be lost with it."""
+
+    def data_received(self, data: bytes) -> None:
+        cut = data.find(b"\r\n\r\n") + 4
+        if 4 <= cut < len(data):
+            super().data_received(data[:cut])
+            data = data[cut:]
+        super().data_received(data)
+
+
 def _session(idle_s: float | None) -> aiohttp.ClientSession:
     """A client that says nothing of its own accord, and remembers nobody's cookies. `idle_s` None: a connection serves
     once."""
@@ -356,6 +371,7 @@ def _session(idle_s: float | None) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
     else:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=idle_s)
+    connector._factory = partial(_HeadFirst, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # no public way
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -280,3 +280,13 @@ def test_an_error_is_not_remembered_against_a_path(origin: Played, ask: Ask):
     origin.at("/back", (503, {}, b"down"), (200, {"Cache-Control": LASTING}, b"up"))
     assert [ask("/back").status for _ in range(3)] == [503, 200, 200]
     assert origin.hits["/back"] == 2
+
+
+def test_what_an_origin_sends_beyond_its_own_length_is_left_out(origin: Played, ask: Ask):
+    async def too_much(request: Request) -> None:
+        await request.begin({"Content-Length": "4", "Cache-Control": LASTING})
+        await request.send(b"bodyHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    origin.behaviours["/more"] = too_much
+    assert [ask("/more").body for _ in range(2)] == [b"body", b"body"]
+    assert origin.hits["/more"] == 1
