@@ -221,6 +221,27 @@ async def cold_stampede(origin: Origin, edge: str) -> Row:
     )
 
 
+async def cold_variants(origin: Origin, edge: str) -> Row:
+    """Nobody knows yet that it varies: whoever waited for another's variant asks for his own, again together."""
+    languages = ("de", "en", "fr")
+
+    async def by_language(request: Request) -> None:
+        await asyncio.sleep(DELAY_S)
+        language = request.headers["accept-language"]
+        await request.answer(language.encode(), {"Cache-Control": "max-age=60", "Vary": "Accept-Language"})
+
+    origin.behaviours["/variants"] = by_language
+    asked = languages * 12
+    got = await asyncio.gather(*(get(edge, "/variants", {"Accept-Language": language}) for language in asked))
+    return Row(
+        f"{len(languages)} variants asked cold by {len(asked)} at once",
+        {
+            "one origin request each": origin.hits["/variants"] == len(languages),
+            "to each his own": [one.body.decode() for one in got] == list(asked),
+        },
+    )
+
+
 async def join_a_growing_fill(origin: Origin, edge: str) -> Row:
     """A body that grows for two seconds; somebody comes after half a second, and sees what there is at once."""
     parts = [bytes([65 + number]) * 1000 for number in range(20)]
@@ -517,6 +538,7 @@ async def told_in_headers(origin: Origin, edge: str) -> Row:
 
 SCENES: tuple[Scene, ...] = (
     cold_stampede,
+    cold_variants,
     join_a_growing_fill,
     range_of_a_growing_body,
     blocking_reload,
