@@ -158,11 +158,19 @@ class Resolver:
             if age_s < known.pointer.ttl_s + lifetime_of(known.pointer).swr_s:
                 self._renew(path, fields)  # behind the viewer's back (RFC 5861 section 3)
                 return Resolved(known, stale=True)
+        promoted = False
         for _ in range(MOST_JOINS):
             if self._goes_alone(path, fields):
                 break
+            question, first = self._join(path, for_the_whole(fields), as_home=False)
             try:
-                resolved = await self._together(path, for_the_whole(fields), known)
+                resolved = await self._together(question, fields, known, first=first)
+            except OriginUnreachable as error:
+                # One of those who waited tries again for all of them: it may have been a connection, not the origin.
+                if first or promoted or error.timed_out or self._origins[path.site].trust == "signed":
+                    raise
+                promoted = True
+                continue
             except Unshared as unshared:
                 if unshared.answer is not None or self._origins[path.site].trust == "signed":
                     raise
@@ -186,10 +194,12 @@ class Resolver:
         if first:
             question.leave()
 
-    async def _together(self, path: Path, fields: Fields, known: Known | None) -> Resolved | None:
+    async def _together(
+        self, question: Question, fields: Fields, known: Known | None, *, first: bool
+    ) -> Resolved | None:
         """The answer that all who ask meanwhile share; None if this request selects another variant than it. Unshared
         without an answer: it is for whoever asked first."""
-        question, first = self._join(path, fields, as_home=False)
+        path = question.path
         why = self._why(path, known)
         before = known.made_at if known is not None else None
         stands_in = known is not None and may_stand_in(known, time.monotonic())

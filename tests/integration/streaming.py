@@ -221,6 +221,28 @@ async def cold_stampede(origin: Origin, edge: str) -> Row:
     )
 
 
+async def leader_fails(origin: Origin, edge: str) -> Row:
+    """The connection on which all wait is dropped: one of those who waited tries again for the others."""
+
+    async def drop_once(request: Request) -> None:
+        await asyncio.sleep(DELAY_S)
+        if origin.hits["/dropped"] == 1:
+            request.drop()
+        else:
+            await request.answer(b"x" * 1000, {"Cache-Control": "max-age=60"})
+
+    origin.behaviours["/dropped"] = drop_once
+    statuses = Counter(one.status for one in await at_once(20, edge, "/dropped"))
+    return Row(
+        "20 wait on a connection that is dropped",
+        {
+            "two origin requests": origin.hits["/dropped"] == 2,
+            "all, or all but the first, are answered": statuses in ({200: 20}, {200: 19, 502: 1}),
+        },
+        told=f"{dict(statuses)}",
+    )
+
+
 async def cold_variants(origin: Origin, edge: str) -> Row:
     """Nobody knows yet that it varies: whoever waited for another's variant asks for his own, again together."""
     languages = ("de", "en", "fr")
@@ -539,6 +561,7 @@ async def told_in_headers(origin: Origin, edge: str) -> Row:
 SCENES: tuple[Scene, ...] = (
     cold_stampede,
     cold_variants,
+    leader_fails,
     join_a_growing_fill,
     range_of_a_growing_body,
     blocking_reload,
