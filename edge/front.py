@@ -23,7 +23,7 @@ from daemon.listeners import acked_bytes
 from daemon.malformed import answer_malformed
 from edge.access_log import AccessLog
 from edge.config import Viewer
-from edge.hits import Block, Hits, Lines, Ready
+from edge.hits import MOST_SMALL_BYTES, Block, Hits, Lines, Ready
 from edge.metrics import EdgeMetrics
 from swarm import proxy_protocol
 from swarm.accounting import Dropped, Outcome
@@ -39,7 +39,6 @@ RATE_WINDOW_S = 30.0  # a viewer is too slow when its average over so long is
 MOST_AHEAD_BYTES = 64 << 10  # read of the next requests while one is being answered
 MOST_ACCEPTS = 64  # in one go
 ACCEPT_PAUSE_S = 1.0  # when the system has no more connections to give
-JOINED_BYTES = 32 << 10  # a body up to this size is cheaper copied behind its head than written beside it
 SMALL_HIT_BYTES = 64 << 10  # what fits into a write buffer
 MOST_WAITING_BYTES = 256 << 10  # in the kernel for a viewer to take: by itself it would keep up to 4 MiB for a slow one
 TCP_NOTSENT_LOWAT = 25  # Linux; Python 3.11 has no name for it
@@ -271,7 +270,7 @@ class Connection(asyncio.Protocol):
             if block is not None and data.endswith(block.text):
                 line = data[: -block.size]
                 ready = block.lines.get(line)
-                if ready is not None and self._send(ready, line):
+                if ready is not None and (self._send_small(ready) or self._send(ready, line)):
                     return
         elif self._closing:
             return
@@ -424,6 +423,19 @@ class Connection(asyncio.Protocol):
         ready = self._front.hits.find(lines, line)
         return ready is not None and self._send(ready, line)
 
+    def _send_small(self, ready: Ready) -> bool:
+        """What `_send` does for most of what is small, in a twentieth less of all that a hit costs."""
+        body = ready.held.ready
+        if not (ready.is_small and body is not None and ready.known.standing and monotonic() < ready.until):
+            return False
+        if self._front.access_log.is_on:
+            return False
+        write = self._write
+        write(ready.head + body[0])
+        ready.count += 1
+        self._used = True
+        return True
+
     def _send(self, ready: Ready, line: bytes) -> bool:
         """Answer with it, if it is still good. Counted by the answer, and by the metrics once a second."""
         front, body = self._front, ready.held.ready
@@ -434,7 +446,7 @@ class Connection(asyncio.Protocol):
             assert body is not None
         if ready.form is not None:
             body = (ready.form,)
-        if ready.body_bytes <= JOINED_BYTES:
+        if ready.body_bytes <= MOST_SMALL_BYTES:
             self._write(ready.head + (body[0] if len(body) == 1 else b"".join(body)))
         elif ready.body_bytes > SMALL_HIT_BYTES and front.unsent_bytes > front.most_unsent_bytes:
             return False

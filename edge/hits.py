@@ -28,6 +28,7 @@ from swarm.tokens import TokenRefused
 
 MOST_READY = 16_384  # answers; the oldest are forgotten, and offered again when they are asked for
 MOST_BLOCKS = 4_096  # header blocks; all are forgotten at once
+MOST_SMALL_BYTES = 32 << 10  # is cheaper copied behind its head than written beside it
 MOST_LINES = 65_536  # request lines under all blocks; likewise
 MOST_FORM_BYTES = 32 << 10  # of a compressed playlist, which is kept here beside the memory tier
 MOST_BODY_BYTES = 4 << 20  # what is longer is sent piece by piece, as its viewer takes it
@@ -56,7 +57,19 @@ Key = tuple[str, *tuple[str | None, ...]]  # path, and the values of SELECTING w
 class Ready:
     """One answer: good until `until` (monotonic), as long as its pointer stands and `held.ready` is there."""
 
-    __slots__ = ("_changing", "_parts", "body_bytes", "count", "form", "head", "held", "key", "known", "until")
+    __slots__ = (
+        "_changing",
+        "_parts",
+        "body_bytes",
+        "count",
+        "form",
+        "head",
+        "held",
+        "is_small",
+        "key",
+        "known",
+        "until",
+    )
 
     def __init__(
         self, key: Key, known: Known, held: Held, head: bytes, body_bytes: int, form: bytes | None = None
@@ -67,6 +80,7 @@ class Ready:
         self.held = held
         self.body_bytes = body_bytes
         self.head = head
+        self.is_small = form is None and 0 < body_bytes <= min(held.metainfo.piece_bytes, MOST_SMALL_BYTES)  # one piece
         self.until = 0.0
         self.count = 0
         self._parts: list[bytes] = []
