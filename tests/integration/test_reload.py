@@ -60,16 +60,18 @@ def wait_for(fact: Callable[[], bool], within_s: float = 20.0) -> None:
 def test_the_cache_and_the_connections_outlive_a_reload(edge: Alone, config: dict[str, Any], origin: PlainOrigin):
     host, _, port = edge.program.ready["viewer"].rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=20)
-    for round_ in range(2):
+
+    def get_it() -> object:
         connection.request("GET", "/1.m4s")
         answer = connection.getresponse()
         assert (answer.read(), answer.will_close) == (PATHS["/1.m4s"].body, False)
-        if round_ == 0:
-            socket = connection.sock
-            said = reload(edge, config | {"drain": {"grace": "10ms"}, "node": "other", "zone": "z"})
-            assert "changed=drain.grace" in said
-            wait_for(lambda: "needs a restart, and is as before: node, zone" in edge.program.said())
-    assert connection.sock is socket
+        return connection.sock
+
+    before = get_it()
+    said = reload(edge, config | {"drain": {"grace": "10ms"}, "node": "other", "zone": "z"})
+    assert "changed=drain.grace" in said
+    wait_for(lambda: "needs a restart, and is as before: node, zone" in edge.program.said())
+    assert get_it() is before
     connection.close()
     assert len(origin.asked) == 1
     assert "changed=nothing" in reload(edge)  # though what needs a restart still does

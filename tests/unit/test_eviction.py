@@ -308,7 +308,8 @@ TestKeeperMachine.settings = settings(max_examples=60, stateful_step_count=40, d
 @given(st.lists(st.integers(0, 40), max_size=20), st.integers(0, 200))
 def test_what_is_restored_stands_as_if_it_had_come_one_after_another(weights, capacity_bytes):
     weights = [weight for weight in weights if weight <= capacity_bytes]
-    at_once, singly = Keeper(capacity_bytes, hash), Keeper(capacity_bytes, hash)
+    at_once: Keeper[int] = Keeper(capacity_bytes, hash)
+    singly: Keeper[int] = Keeper(capacity_bytes, hash)
     keys = list(range(1, len(weights) + 1))
     left = at_once.restore(keys, weights)
     for key, weight in zip(keys, weights, strict=True):

@@ -60,7 +60,7 @@ MEMORY = Bytes(64 << 20)
 )
 def test_what_changes_and_what_stays(new: dict[str, object], changed: list[str], kept: list[str]):
     whole = {field: getattr(RUNNING, field) for field in RUNNING.__struct_fields__} | new
-    wanted = EdgeConfig(**whole)  # type: ignore[arg-type]
+    wanted = EdgeConfig(**whole)
     running = reloaded(RUNNING, wanted)
     assert sorted(differences(RUNNING, running)) == sorted(changed)
     assert sorted(differences(running, wanted)) == sorted(kept)
