@@ -36,6 +36,7 @@ from swarm.wire import Ask, EndFrame, Frame, PointerFrame, RefusedFrame, Why
 CONNECT_S = 3.0
 SILENCE_S = 10.0  # before the first byte, and between any two
 HELD_S = 60.0  # a playlist asked for before it exists is held back by its origin: three target durations and more
+UPLOAD_S = 600.0  # the origin may well be silent while a body is sent to it
 IDLE_S = 3.0  # a connection is kept so long: many servers close theirs after five seconds, in the middle of a request
 QUIET_S = 0.005  # a body that pauses so long is passed on as far as it came
 MOST_FIELD_BYTES = 64 << 10
@@ -112,7 +113,7 @@ class PlainOrigin:
     ) -> aiohttp.ClientResponse:
         """The first origin that answers at all. OriginUnreachable if none does."""
         http = self._http if method in BODILESS and body is None else self._once
-        silence_s = HELD_S if "_HLS_msn=" in target else SILENCE_S
+        silence_s = UPLOAD_S if body is not None else HELD_S if _is_slow(method, target) else SILENCE_S
         problem: OriginUnreachable | None = None
         for url in self._urls:
             try:
@@ -362,6 +363,11 @@ class _HeadFirst(ResponseHandler):
             super().data_received(data[:cut])
             data = data[cut:]
         super().data_received(data)
+
+
+def _is_slow(method: str, target: str) -> bool:
+    """Whether an origin may think long before it answers: about what it is to do, or for want of the next part."""
+    return method not in ("GET", "HEAD") or "_HLS_msn=" in target
 
 
 def _session(idle_s: float | None) -> aiohttp.ClientSession:
