@@ -8,6 +8,7 @@ import asyncio
 import errno
 import logging
 import os
+import resource
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -31,7 +32,7 @@ PAUSE_S = 10.0  # after an error the disk is left alone so long, then tried
 ROOM_CHECK_S = 10.0  # others fill the file system too
 READ_PATIENCE_S = 5.0  # a disk that takes longer has failed
 READERS = 4
-MOST_OPEN_FILES = 256
+MOST_OPEN_FILES = 4096  # or an eighth of what the process may have open, if that is less
 BLOCK = 4096  # what files are rounded up to, before the file system tells
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WALK_AT_ONCE = 100
@@ -86,6 +87,7 @@ class DiskTier:
         self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="disk-read")
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="disk-write")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._most_open_files = min(MOST_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
         self._is_trying = False
         self._is_stuck = False  # it does not even fail: nothing more is asked of it until it answers
         self._left_files = False  # some could not be removed, and have no row any more
@@ -256,7 +258,7 @@ class DiskTier:
 
     # --- reading
 
-    def read_at_hand(self, version: bytes, runs: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    def read_at_hand(self, version: bytes, runs: Sequence[tuple[int, int]]) -> list[bytearray] | None:
         """Runs (offset, length) of a version's data if that takes no waiting; None if it might."""
         one = self._open_files.get(version)
         if one is None or self._is_stuck:
@@ -282,7 +284,7 @@ class DiskTier:
             return None
         if self.index.find(path, version) is not None:
             self._open_files[version] = one
-            if len(self._open_files) > MOST_OPEN_FILES:
+            if len(self._open_files) > self._most_open_files:
                 self._open_files.popitem(last=False)
         return blocks
 

@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from time import monotonic
@@ -26,7 +26,7 @@ from edge.config import Viewer
 from edge.hits import MOST_SMALL_BYTES, Block, Hits, Lines, Ready
 from edge.metrics import EdgeMetrics
 from swarm import proxy_protocol
-from swarm.accounting import Dropped, Outcome
+from swarm.accounting import Dropped, Outcome, Source
 from swarm.errors import RemoteError
 from swarm.http_dates import format_http_date
 from swarm.request_head import BadHead, ChunkedBody, RequestHead, check_beginning, parse_head, without
@@ -438,14 +438,16 @@ class Connection(asyncio.Protocol):
 
     def _send(self, ready: Ready, line: bytes) -> bool:
         """Answer with it, if it is still good. Counted by the answer, and by the metrics once a second."""
-        front, body = self._front, ready.held.ready
-        if monotonic() >= ready.until or body is None or not ready.known.standing:
+        front: Front = self._front
+        body: Sequence[bytes | bytearray] | None = ready.held.ready
+        if monotonic() >= ready.until or not ready.known.standing or (body is None and ready.source is Source.MEMORY):
             if not front.hits.renew(ready, monotonic()):
                 return False
             body = ready.held.ready
-            assert body is not None
-        if ready.form is not None:
-            body = (ready.form,)
+        if body is None or ready.form is not None or ready.source is Source.DISK:
+            body = front.hits.body(ready)
+            if body is None:
+                return False
         if ready.body_bytes <= MOST_SMALL_BYTES:
             self._write(ready.head + (body[0] if len(body) == 1 else b"".join(body)))
         elif ready.body_bytes > SMALL_HIT_BYTES and front.unsent_bytes > front.most_unsent_bytes:

@@ -114,6 +114,7 @@ class Held:
         self.told_in = NEVER_TOLD  # its log has its head and every page, since the disk failed so many times
         self.told_pointer: Signed | None = None  # the pointer last told in its log
         self.too_large_for_disk = False
+        self.runs: list[tuple[int, int]] = []  # (offset, length) of each piece; once it was served whole from disk
         self.taken = asyncio.Event()  # a viewer took a piece, or left: fills that must not run ahead may go on
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ that an answer could depend on but the site, Accept-Encoding and Origin.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from itertools import product
@@ -55,7 +55,7 @@ Key = tuple[str, *tuple[str | None, ...]]  # path, and the values of SELECTING w
 
 
 class Ready:
-    """One answer: good until `until` (monotonic), as long as its pointer stands and `held.ready` is there."""
+    """One answer: good until `until` (monotonic), as long as its pointer stands and its body is where it was."""
 
     __slots__ = (
         "_changing",
@@ -68,12 +68,21 @@ class Ready:
         "is_small",
         "key",
         "known",
+        "source",
         "until",
     )
 
     def __init__(
-        self, key: Key, known: Known, held: Held, head: bytes, body_bytes: int, form: bytes | None = None
+        self,
+        key: Key,
+        known: Known,
+        held: Held,
+        head: bytes,
+        body_bytes: int,
+        form: bytes | None = None,
+        source: Source = Source.MEMORY,
     ) -> None:
+        self.source = source
         self.form = form  # the body where it is not the version's own: a compressed playlist
         self.key = key
         self.known = known
@@ -233,13 +242,34 @@ class Hits:
         """Make an answer good for the current second; forget it if that cannot be."""
         if self._ready.get(ready.key) is not ready:
             return False
-        is_here = ready.held.ready is not None or self._store.make_ready(ready.held)
+        is_here = self._source_of(ready.held) is ready.source
         if not is_here or not ready.renew(now, self._swarm_time()):
             del self._ready[ready.key]
             return False
-        self._store.touch(ready.held)
+        if ready.source is Source.DISK:
+            self._store.touch_on_disk(ready.held)
+        else:
+            self._store.touch(ready.held)
         self._sending[ready] = None
         return True
+
+    def _source_of(self, held: Held) -> Source | None:
+        """Where all of a version is."""
+        if held.ready is not None or self._store.make_ready(held):
+            return Source.MEMORY
+        return Source.DISK if self._store.is_all_on_disk(held) else None
+
+    def _told_source(self, response: web.StreamResponse, held: Held) -> Source | None:
+        """Where the head says that the body is, if all of it is there."""
+        if f"detail={Source.DISK}" in response.headers.get("Cache-Status", ""):
+            return Source.DISK if self._store.is_all_on_disk(held) else None
+        return Source.MEMORY if self._store.make_ready(held) else None
+
+    def body(self, ready: Ready) -> Sequence[bytes | bytearray] | None:
+        """What is to be sent. None if it is on disk, and reading it might take a while: that is for the slow path."""
+        if ready.form is not None:
+            return (ready.form,)
+        return ready.held.ready if ready.source is Source.MEMORY else self._store.read_all(ready.held)
 
     def settle(self, now: float) -> None:
         """Count what was sent since the last call: once a second, and before anybody reads a metric."""
@@ -247,10 +277,10 @@ class Hits:
         for ready in tuple(self._sending):
             count, ready.count = ready.count, 0
             metrics.viewer_requests[Outcome.HIT] += count
-            metrics.viewer_bytes[Source.MEMORY] += count * ready.body_bytes
+            metrics.viewer_bytes[ready.source] += count * ready.body_bytes
             metrics.hit_path.value += count
             metrics.viewer_ttfb.observe_at_once(count)
-            ready.held.served[Source.MEMORY] += count * ready.body_bytes
+            ready.held.served[ready.source] += count * ready.body_bytes
             if now >= ready.until:
                 del self._sending[ready]
 
@@ -264,7 +294,7 @@ class Hits:
         held: Held,
         form: bytes | None = None,
     ) -> None:
-        """A fresh answer with its whole body from memory, about to be sent by the slow path, its headers complete."""
+        """A fresh answer, its whole body in one tier, about to be sent by the slow path, its headers complete."""
         path = known.path
         site = self._sites.site_of(request.headers.get(hdrs.HOST, ""))
         if not (self.open and site == path.site and _is_plain(request, response)) or path.url_path.startswith("/-/"):
@@ -276,14 +306,14 @@ class Hits:
             return
         if not self._store.pointers.allows(known):  # purged since it was looked up
             return
-        if (form is not None and len(form) > MOST_FORM_BYTES) or not self._store.make_ready(held):
+        if (form is not None and len(form) > MOST_FORM_BYTES) or (source := self._told_source(response, held)) is None:
             return
         values = (request.headers.get(name, ABSENT) if name in selecting else None for name in SELECTING)
         key: Key = (path.key, *values)
         if key not in self._ready and len(self._ready) >= MOST_READY:
             del self._ready[next(iter(self._ready))]
         size = size if form is None else len(form)
-        self._ready[key] = Ready(key, known, held, _head_of(response), size, form)
+        self._ready[key] = Ready(key, known, held, _head_of(response), size, form, source)
 
 
 @lru_cache(maxsize=4)  # once a second, not once an answer: it takes ten times what the rest of a head does

@@ -417,6 +417,30 @@ class Store:
         for piece in range(held.metainfo.known_pieces):
             self._memory_keeper.touch((held.version, piece))
 
+    def is_all_on_disk(self, held: Held) -> bool:
+        return held.complete and held.on_disk == held.all_pieces and held.metainfo.size != 0
+
+    def read_all(self, held: Held) -> list[bytearray] | None:
+        """All pieces in order, read from disk and checked, if that takes no waiting: for the hit path."""
+        if self._tier is None or not self.is_all_on_disk(held):
+            return None
+        if not held.runs:
+            held.runs = [held.metainfo.span(piece) for piece in range(held.metainfo.known_pieces)]
+        parts = self._tier.read_at_hand(held.version, held.runs)
+        if parts is None:
+            return None
+        for piece, part in enumerate(parts):
+            if xxh3_64_intdigest(part) != held.checks.get(piece):
+                self._on_rot(held, piece)
+                return None
+        return parts
+
+    def touch_on_disk(self, held: Held) -> None:
+        """A version was served from disk."""
+        held.used = True
+        if self._tier is not None:
+            self._tier.touch(held.path, held.version)
+
     async def load(self, held: Held, wanted: list[int]) -> dict[int, bytes]:
         """Read pieces back from disk. Rot is found here: such a piece is no longer held, and missing in the answer."""
         held.used = True
@@ -428,7 +452,7 @@ class Store:
         if at_hand is None:
             blocks = await self._tier.read(held.path, held.version, runs)
         else:
-            blocks = [(block, xxh3_64_intdigest(block)) for block in at_hand]
+            blocks = [(bytes(block), xxh3_64_intdigest(block)) for block in at_hand]
         if blocks is None:
             held.on_disk &= ~pieces.of(wanted)  # if it is not evicted: fetched again
             return {}

@@ -317,7 +317,7 @@ class ViewerHttp:
         first, source = await _first_of(parts)
         delivery.status, headers = self._head_of(delivery, source)
         self._timed(request, delivery, headers, began)
-        if delivery.outcome is Outcome.HIT and delivery.whole_here and not delivery.partial and source is Source.MEMORY:
+        if delivery.outcome is Outcome.HIT and delivery.whole_here and not delivery.partial:
             request[OFFERED] = delivery.resolved.known, delivery.held, None
         delivery.begun = True
         return await self._stream(request, delivery, headers, first, source, parts)

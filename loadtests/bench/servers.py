@@ -212,7 +212,7 @@ def starling(
     disk: bool = False,
     **viewer: object,
 ) -> Iterator[Server]:
-    """An edge on its own. `disk`: as little memory as it takes, and all on disk."""
+    """An edge on its own. `disk`: nothing in memory, all on disk."""
     directory.mkdir()
     listen: dict[str, object] = {"listen": "127.0.0.1:0", "connections_per_address": 20_000, **viewer}
     if tls:
@@ -225,7 +225,7 @@ def starling(
         "cache": {
             "directory": str(directory / "cache"),
             "disk": "20GiB" if disk else 0,
-            "memory": "1MiB" if disk else "6GiB",
+            "memory": 0 if disk else "6GiB",
         },
         "drain": {"grace": 0},
     }
