@@ -1,6 +1,7 @@
 """Binds the TCP ports a configuration names; what cannot be bound stops the program with one clear line."""
 
 import os
+import resource
 import socket
 import ssl
 import sys
@@ -53,6 +54,13 @@ def acked_bytes(connection: socket.socket) -> int:
     """How many bytes the other side of a TCP connection has acknowledged (tcpi_bytes_acked, RFC 4898)."""
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.stop)
     return int.from_bytes(info[_ACKED], sys.byteorder)
+
+
+def raise_file_limit() -> int:
+    """Take as many open files, and so connections, as the system lets this process have; that many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:

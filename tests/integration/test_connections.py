@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from daemon.addresses import Network
-from edge import front as front_module
+from edge import connection as connection_module
 from edge.app import Edge
 from edge.config import Tls
 from swarm.accounting import Dropped
@@ -125,7 +125,7 @@ def test_a_connection_that_asks_for_nothing_more_is_closed(bed: Bed) -> None:
 
 
 def test_a_viewer_that_takes_too_little_is_cut_off(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_module, "RATE_WINDOW_S", 0.5)
+    monkeypatch.setattr(connection_module, "RATE_WINDOW_S", 0.5)
 
     async def scene() -> None:
         edge = await bed.start_edge(least_rate=BitsPerSecond(10**9))

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edge.app import Edge
-from edge.front import Connection
+from edge.connection import Connection
 from tests.integration.one_edge import Bed, running_bed
 
 SMALL, LARGE = b"small body", bytes(range(256)) * 1200
