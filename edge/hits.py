@@ -28,6 +28,7 @@ from swarm.tokens import TokenRefused
 
 MOST_READY = 16_384  # answers; the oldest are forgotten, and offered again when they are asked for
 MOST_BLOCKS = 4_096  # header blocks; all are forgotten at once
+TOUCH_EVERY_S = 5.0  # the store is told that a version is in use: it marks every piece, 40 us for 2 MiB
 MOST_SMALL_BYTES = 32 << 10  # is cheaper copied behind its head than written beside it
 MOST_LINES = 65_536  # request lines under all blocks; likewise
 MOST_FORM_BYTES = 32 << 10  # of a compressed playlist, which is kept here beside the memory tier
@@ -90,7 +91,7 @@ class Ready:
         self.body_bytes = body_bytes
         self.head = head
         self.is_small = form is None and 0 < body_bytes <= min(held.metainfo.piece_bytes, MOST_SMALL_BYTES)  # one piece
-        self.until = 0.0
+        self.until = self.touch_at = 0.0
         self.count = 0
         self._parts: list[bytes] = []
         self._changing: list[str] = []
@@ -249,7 +250,9 @@ class Hits:
         if ready.source is Source.DISK:
             self._store.touch_on_disk(ready.held)
         else:
+            if now >= ready.touch_at:
             self._store.touch(ready.held)
+            ready.touch_at = now + TOUCH_EVERY_S
         self._sending[ready] = None
         return True
 
