@@ -70,6 +70,7 @@ class Ready:
         "key",
         "known",
         "source",
+        "touch_at",
         "until",
     )
 
@@ -247,11 +248,9 @@ class Hits:
         if not is_here or not ready.renew(now, self._swarm_time()):
             del self._ready[ready.key]
             return False
-        if ready.source is Source.DISK:
-            self._store.touch_on_disk(ready.held)
-        else:
-            if now >= ready.touch_at:
-            self._store.touch(ready.held)
+        if now >= ready.touch_at:
+            touch = self._store.touch_on_disk if ready.source is Source.DISK else self._store.touch
+            touch(ready.held)
             ready.touch_at = now + TOUCH_EVERY_S
         self._sending[ready] = None
         return True
