@@ -10,6 +10,7 @@ from tests.integration.by_hand import get
 from tests.integration.disk_troubles import WITHIN_S, on_disk
 from tests.integration.kills import body_of, is_right, origin_of_made, target_of
 
+pytestmark = pytest.mark.processes
 LARGE = 8  # 1.5 MB: 92 pieces
 FLIPPED_AT = 700_000
 

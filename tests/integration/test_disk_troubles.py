@@ -4,7 +4,7 @@ import pytest
 
 from tests.integration.disk_troubles import Troubled, failing, fill_up, lacks_compiler, small_file_system, through
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.timeout(240)]
 OBJECTS = 18
 BATCH_SHARE = 0.13  # what may be on its way to a disk of 16 MiB when its free room is looked at
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.integration.kills import kill_again_and_again
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def test_killed_while_it_writes_an_edge_serves_no_wrong_body_afterwards(tmp_path):
