@@ -22,7 +22,6 @@ FORMAT = 1
 _RECORD = struct.Struct(">IQ")
 MOST_RECORD_BYTES = 1 << 20
 AT_HAND_BYTES = 4 << 20  # so much is read at once where nothing blocks
-MOST_PARTS = os.sysconf("SC_IOV_MAX")
 LEAST_FREE_SHARE = 20  # a twentieth of the file system is left free ...
 LEAST_FREE_BYTES = 1 << 30  # ... but no more than this
 STATED_BLOCK = 512  # what st_blocks counts (stat(2))
@@ -248,23 +247,18 @@ def read(descriptor: int, runs: Sequence[tuple[int, int]]) -> list[bytes]:
     return [os.pread(descriptor, length, offset) for offset, length in runs]
 
 
-def read_at_hand(descriptor: int, runs: Sequence[tuple[int, int]]) -> list[bytearray] | None:
-    """The same where the kernel has it all in memory, and the runs follow each other; None where it might block."""
-    start = end = runs[0][0]
-    for offset, length in runs:
-        if offset != end:
-            return None
-        end += length
-    if end - start > AT_HAND_BYTES or len(runs) > MOST_PARTS:
+def read_at_hand(descriptor: int, offset: int, length: int) -> bytearray | None:
+    """The same of one run where the kernel has all of it in memory; None where it might block."""
+    if length > AT_HAND_BYTES:
         return None
-    parts = [bytearray(length) for _, length in runs]
+    data = bytearray(length)
     try:
-        got = os.preadv(descriptor, parts, start, os.RWF_NOWAIT)
+        got = os.preadv(descriptor, (data,), offset, os.RWF_NOWAIT)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
             return None
         raise
-    return parts if got == end - start else None
+    return data if got == length else None
 
 
 def _framed(record: Record) -> bytes:

@@ -258,14 +258,14 @@ class DiskTier:
 
     # --- reading
 
-    def read_at_hand(self, version: bytes, runs: Sequence[tuple[int, int]]) -> list[bytearray] | None:
-        """Runs (offset, length) of a version's data if that takes no waiting; None if it might."""
+    def read_at_hand(self, version: bytes, offset: int, length: int) -> bytearray | None:
+        """A run of a version's data if that takes no waiting; None if it might."""
         one = self._open_files.get(version)
         if one is None or self._is_stuck:
             return None
         self._open_files.move_to_end(version)
         try:
-            return read_at_hand(one.descriptor, runs)
+            return read_at_hand(one.descriptor, offset, length)
         except OSError:
             return None  # as a thread will find out, and tell
 

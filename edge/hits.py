@@ -271,7 +271,10 @@ class Hits:
         """What is to be sent. None if it is on disk, and reading it might take a while: that is for the slow path."""
         if ready.form is not None:
             return (ready.form,)
-        return ready.held.ready if ready.source is Source.MEMORY else self._store.read_all(ready.held)
+        if ready.source is Source.MEMORY:
+            return ready.held.ready
+        data = self._store.read_all(ready.held)
+        return None if data is None else (data,)
 
     def settle(self, now: float) -> None:
         """Count what was sent since the last call: once a second, and before anybody reads a metric."""

@@ -420,20 +420,21 @@ class Store:
     def is_all_on_disk(self, held: Held) -> bool:
         return held.complete and held.on_disk == held.all_pieces and held.metainfo.size != 0
 
-    def read_all(self, held: Held) -> list[bytearray] | None:
-        """All pieces in order, read from disk and checked, if that takes no waiting: for the hit path."""
+    def read_all(self, held: Held) -> bytearray | None:
+        """Its body, read from disk and checked, if that takes no waiting: for the hit path."""
         if self._tier is None or not self.is_all_on_disk(held):
             return None
         if not held.runs:
             held.runs = [held.metainfo.span(piece) for piece in range(held.metainfo.known_pieces)]
-        parts = self._tier.read_at_hand(held.version, held.runs)
-        if parts is None:
+        data = self._tier.read_at_hand(held.version, 0, held.metainfo.size or 0)
+        if data is None:
             return None
-        for piece, part in enumerate(parts):
-            if xxh3_64_intdigest(part) != held.checks.get(piece):
+        view = memoryview(data)
+        for piece, (offset, length) in enumerate(held.runs):
+            if xxh3_64_intdigest(view[offset : offset + length]) != held.checks.get(piece):
                 self._on_rot(held, piece)
                 return None
-        return parts
+        return data
 
     def touch_on_disk(self, held: Held) -> None:
         """A version was served from disk."""
@@ -448,11 +449,9 @@ class Store:
         if self._tier is None or not wanted:
             return {}
         runs = [held.metainfo.span(piece) for piece in wanted]
-        at_hand = self._tier.read_at_hand(held.version, runs)
-        if at_hand is None:
+        blocks = self._read_at_hand(held, runs)
+        if blocks is None:
             blocks = await self._tier.read(held.path, held.version, runs)
-        else:
-            blocks = [(bytes(block), xxh3_64_intdigest(block)) for block in at_hand]
         if blocks is None:
             held.on_disk &= ~pieces.of(wanted)  # if it is not evicted: fetched again
             return {}
@@ -466,6 +465,19 @@ class Store:
             elif held.on_disk >> piece & 1:
                 self._on_rot(held, piece)
         return whole
+
+    def _read_at_hand(self, held: Held, runs: list[tuple[int, int]]) -> list[tuple[bytes, int]] | None:
+        """Runs that follow each other, each with its xxh3, if that takes no waiting."""
+        assert self._tier is not None
+        start, end = runs[0][0], sum(runs[-1])
+        if end - start != sum(length for _, length in runs):
+            return None
+        data = self._tier.read_at_hand(held.version, start, end - start)
+        if data is None:
+            return None
+        view = memoryview(data)
+        blocks = [bytes(view[offset - start : offset - start + length]) for offset, length in runs]
+        return [(block, xxh3_64_intdigest(block)) for block in blocks]
 
     def _on_rot(self, held: Held, piece: int) -> None:
         log.error("rot on disk: piece %d of %s is not what was written; fetching it again", piece, held.path.target)

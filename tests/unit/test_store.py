@@ -363,7 +363,7 @@ async def test_a_disk_that_does_not_answer_is_asked_nothing_more_until_it_does(o
     await one.written()
     with monkeypatch.context() as slow:
         slow.setattr("edge.disk_tier.READ_PATIENCE_S", 0.0)
-        slow.setattr("edge.disk_tier.read_at_hand", lambda descriptor, runs: None)
+        slow.setattr("edge.disk_tier.read_at_hand", lambda descriptor, offset, length: None)
         assert await one.store.load(held, [0, 1]) == {}
     assert one.store.disk_trouble == "read: no answer"
     assert held.on_disk & 0b11 == 0
