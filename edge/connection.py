@@ -7,6 +7,7 @@ decides where a message ends, and answers leave in the order of their requests.
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from time import monotonic
@@ -31,6 +32,8 @@ RATE_WINDOW_S = 30.0  # a viewer is too slow when its average over so long is
 MOST_AHEAD_BYTES = 64 << 10  # read of the next requests while one is being answered
 SMALL_HIT_BYTES = 64 << 10  # what fits into a write buffer
 NEVER = float("inf")
+
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+")  # before a request: ignored (RFC 9112 section 2.2), all at once
 
 
 class Port(Protocol):
@@ -162,8 +165,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self) -> bool:
         """Take one request off what was received; False if that is not one yet, or none."""
-        while self._ahead.startswith(b"\r\n"):  # RFC 9112 section 2.2
-            self._ahead = self._ahead[2:]
+        if empty := _EMPTY_LINES.match(self._ahead):
+            self._ahead = self._ahead[empty.end() :]
         end = self._ahead.find(b"\r\n\r\n")
         try:
             if end < 0:
