@@ -31,6 +31,7 @@ MOST_BLOCKS = 4_096  # header blocks; all are forgotten at once
 TOUCH_EVERY_S = 5.0  # the store is told that a version is in use: it marks every piece, 40 us for 2 MiB
 MOST_SMALL_BYTES = 32 << 10  # is cheaper copied behind its head than written beside it
 MOST_LINES = 65_536  # request lines under all blocks; likewise
+MOST_BLOCK_BYTES, MOST_KEPT_LINE_BYTES = 8192, 1024  # so that those who send long ones do not fill our memory with them
 MOST_FORM_BYTES = 32 << 10  # of a compressed playlist, which is kept here beside the memory tier
 MOST_BODY_BYTES = 4 << 20  # what is longer is sent piece by piece, as its viewer takes it
 
@@ -170,7 +171,9 @@ class Hits:
         return f"<Hits {len(self._ready)} answers, {len(self.blocks)} header blocks>"
 
     def clear(self) -> None:
-        """Forget every answer: the slow path makes it again, once."""
+        """Forget every answer, wherever a connection may still know it: the slow path makes it again, once."""
+        for ready in self._ready.values():
+            ready.until = 0.0
         self._ready.clear()
         self._forget_lines()
 
@@ -188,7 +191,7 @@ class Hits:
 
     def block_for(self, text: bytes, request: RequestHead) -> Block | None:
         """A header block read for the first time; None if what it asks for is not for the hit path."""
-        kind = self._class_of(request) if self.open else None
+        kind = self._class_of(request) if self.open and len(text) <= MOST_BLOCK_BYTES else None
         if kind is None:
             return None
         if len(self.blocks) >= MOST_BLOCKS:
@@ -235,6 +238,8 @@ class Hits:
         return ready
 
     def _remember(self, lines: Lines, line: bytes, ready: Ready) -> None:
+        if len(line) > MOST_KEPT_LINE_BYTES:
+            return
         if self._line_count >= MOST_LINES:
             self._forget_lines()
         lines[line] = ready
@@ -315,8 +320,9 @@ class Hits:
             return
         values = (request.headers.get(name, ABSENT) if name in selecting else None for name in SELECTING)
         key: Key = (path.key, *values)
-        if key not in self._ready and len(self._ready) >= MOST_READY:
-            del self._ready[next(iter(self._ready))]
+        displaced = key if key in self._ready else next(iter(self._ready)) if len(self._ready) >= MOST_READY else None
+        if displaced is not None:
+            self._ready.pop(displaced).until = 0.0
         size = size if form is None else len(form)
         self._ready[key] = Ready(key, known, held, _head_of(response), size, form, source)
 
