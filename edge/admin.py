@@ -15,7 +15,6 @@ from edge.fills import Fills
 from edge.metrics import EdgeMetrics
 from edge.purge_requests import BadPurge, Naming, read_purge
 from edge.purges import Purges
-from edge.resolver import lifetime_of
 from edge.roster import Roster
 from edge.status_page import page
 from edge.store import Store
@@ -203,7 +202,7 @@ class Admin:
                 "trust": known.trust,
                 "age_s": round(age_s, 3),
                 "fresh_for_s": round(pointer.ttl_s - age_s, 3),
-                "stale_if_error_s": lifetime_of(pointer).sie_s,
+                "stale_if_error_s": known.life.sie_s,
             }
             if pointer.version is not None:
                 told |= self._explain_version(pointer.version, lost)

@@ -316,10 +316,13 @@ class Hits:
             return
         if not self._store.pointers.allows(known):  # purged since it was looked up
             return
-        if (form is not None and len(form) > MOST_FORM_BYTES) or (source := self._told_source(response, held)) is None:
-            return
         values = (request.headers.get(name, ABSENT) if name in selecting else None for name in SELECTING)
         key: Key = (path.key, *values)
+        same = self._ready.get(key)
+        if same is not None and same.known is known and same.held is held:
+            return  # this viewer's headers are not for the hit path; others' are
+        if (form is not None and len(form) > MOST_FORM_BYTES) or (source := self._told_source(response, held)) is None:
+            return
         displaced = key if key in self._ready else next(iter(self._ready)) if len(self._ready) >= MOST_READY else None
         if displaced is not None:
             self._ready.pop(displaced).until = 0.0

@@ -6,7 +6,9 @@ A path may mean different things to different requests (`Vary`): then it has a p
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+from swarm.freshness import Lifetime, hls_default, lifetime
 from swarm.headers import Headers
 from swarm.metainfo import Pointer, Signed
 from swarm.names import Path
@@ -30,6 +32,17 @@ class Known:
 
     def age_s(self, now: float) -> float:
         return max(0.0, now - self.made_at)
+
+    @cached_property
+    def life(self) -> Lifetime:
+        """The grace its headers grant, or the profile's where they are silent; `ttl` is the pointer's own."""
+        pointer = self.pointer
+        life = lifetime(pointer.status, pointer.headers, received_at=pointer.made)
+        return life if life.explicit else hls_default(self.path.url_path, pointer.status) or life
+
+    def may_stand_in(self, now: float) -> bool:
+        """Whether it may be served past its lifetime because nobody can renew it (RFC 5861 section 4)."""
+        return self.age_s(now) < self.pointer.ttl_s + self.life.sie_s
 
 
 class Pointers:

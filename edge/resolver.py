@@ -23,7 +23,6 @@ from edge.store import Store
 from swarm.accounting import Cause, Reason, Role, Source
 from swarm.cache_status import Forwarded
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
-from swarm.freshness import Lifetime, hls_default, lifetime
 from swarm.headers import Headers
 from swarm.headers import first as first_of
 from swarm.ladder import ORIGIN, holder_rungs, pointer_rungs
@@ -155,7 +154,7 @@ class Resolver:
             age_s = known.age_s(time.monotonic())
             if age_s < known.pointer.ttl_s:
                 return Resolved(known)
-            if age_s < known.pointer.ttl_s + lifetime_of(known.pointer).swr_s:
+            if age_s < known.pointer.ttl_s + known.life.swr_s:
                 self._renew(path, fields)  # behind the viewer's back (RFC 5861 section 3)
                 return Resolved(known, stale=True)
         promoted = False
@@ -185,7 +184,7 @@ class Resolver:
         if known is None:
             return None
         age_s = known.age_s(time.monotonic())
-        if age_s < known.pointer.ttl_s + lifetime_of(known.pointer).swr_s:
+        if age_s < known.pointer.ttl_s + known.life.swr_s:
             return Resolved(known, stale=age_s >= known.pointer.ttl_s)
         return None
 
@@ -202,7 +201,7 @@ class Resolver:
         path = question.path
         why = self._why(path, known)
         before = known.made_at if known is not None else None
-        stands_in = known is not None and may_stand_in(known, time.monotonic())
+        stands_in = known is not None and known.may_stand_in(time.monotonic())
         try:
             # An origin that swallows packets must not hold viewers for as long as it is hoped for.
             found = await question.result(mine=first, within_s=PATIENCE_S if stands_in else None)
@@ -253,14 +252,14 @@ class Resolver:
         the next one's only where everybody watches the same."""
         if found.trust == "signed" or is_watched_together(found.path):
             return True
-        return found.age_s(time.monotonic()) < found.pointer.ttl_s + lifetime_of(found.pointer).swr_s
+        return found.age_s(time.monotonic()) < found.pointer.ttl_s + found.life.swr_s
 
     def _suits(self, found: Known, fields: Fields) -> bool:
         return suits(found.pointer.variant, fields, found.pointer.header("content-language"))
 
     def _stand_in(self, path: Path, fields: Fields) -> Known | None:
         known = self._store.pointers.known(path, fields)
-        return known if known is not None and may_stand_in(known, time.monotonic()) else None
+        return known if known is not None and known.may_stand_in(time.monotonic()) else None
 
     # --- what viewers change
 
@@ -300,7 +299,7 @@ class Resolver:
         question, first = self._join(path, for_the_whole(fields), as_home=True)
         if first:
             question.leave()  # an answer for its viewer alone cannot be passed on: that one's edge asks for it
-        stands_in = known is not None and may_stand_in(known, time.monotonic())
+        stands_in = known is not None and known.may_stand_in(time.monotonic())
         found = await question.result(mine=False, within_s=PATIENCE_S if stands_in else None)
         if found is None:
             assert known is not None
@@ -662,16 +661,3 @@ class _Purged(_Refused):
     def __init__(self, by: Purge) -> None:
         super().__init__(Why.NOT_HELD, ())
         self.by = by
-
-
-def lifetime_of(pointer: Pointer) -> Lifetime:
-    """The grace its headers grant, or the profile's where they are silent; `ttl` is the pointer's own."""
-    life = lifetime(pointer.status, pointer.headers, received_at=pointer.made)
-    if life.explicit:
-        return life
-    return hls_default(pointer.path.partition("?")[0], pointer.status) or life
-
-
-def may_stand_in(known: Known, now: float) -> bool:
-    """Whether a pointer past its lifetime may be served because nobody can renew it (RFC 5861 section 4)."""
-    return known.age_s(now) < known.pointer.ttl_s + lifetime_of(known.pointer).sie_s
