@@ -39,7 +39,7 @@ NGINX_CONF = """
 daemon off; worker_processes 1; pid {directory}/pid; error_log {directory}/error.log;
 events {{ worker_connections 20000; }}
 http {{
-  access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_timeout 75s; keepalive_requests 100000000;
+  access_log off; sendfile on; tcp_nopush off; tcp_nodelay on; keepalive_timeout 75s; keepalive_requests 100000000;
   open_file_cache max=20000 inactive=1h; open_file_cache_valid 1h;
   client_body_temp_path {directory}; proxy_temp_path {directory}; fastcgi_temp_path {directory};
   uwsgi_temp_path {directory}; scgi_temp_path {directory};
