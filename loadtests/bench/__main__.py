@@ -8,6 +8,7 @@ median over the turns, and its ratio to nginx's: other programs on the machine d
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -158,6 +159,7 @@ def main() -> int:
     parser.add_argument("--sizes", default=",".join(SIZES), help=f"by comma, of {', '.join(SIZES)}")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the servers are taken down too
     found = bench(arguments.kinds.split(","), arguments.sizes.split(","), arguments.runs, arguments.seconds)
     print(f"\n{table(found)}")
     if arguments.json:
