@@ -1,9 +1,12 @@
 """Answers that are ready: what they say at which moment, to whom, and until when."""
 
+from typing import Any
+
 import pytest
 
 from edge.held import Held
-from edge.hits import Ready
+from edge.hits import Hits, Ready
+from edge.metrics import EdgeMetrics
 from edge.pointers import Known
 from swarm.http_dates import format_http_date
 from swarm.metainfo import Metainfo, Pointer, Signed
@@ -63,3 +66,14 @@ def test_a_pointer_that_fell_takes_its_answer_along():
     one = ready()
     one.known.standing = False
     assert not one.renew(100.3, UNIX)
+
+
+def test_what_is_forgotten_is_sent_by_no_connection_that_still_knows_it():
+    nobody: Any = None  # neither sites nor store are asked
+    hits = Hits(nobody, nobody, EdgeMetrics("edge-1", "", "0"), lambda: UNIX)
+    one = ready()
+    one.renew(100.3, UNIX)
+    hits._ready[one.key] = one
+    hits.clear()  # a purge
+    assert one.until == 0.0
+    assert not hits.renew(one, 100.3)
