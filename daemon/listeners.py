@@ -11,6 +11,7 @@ from daemon.addresses import Address
 from daemon.errors import StartupError
 
 _ACKED = slice(120, 128)  # in Linux's struct tcp_info
+TCP_NOTSENT_LOWAT = 25  # Linux; Python 3.11 has no name for it
 BACKLOG = 4096  # connections the kernel holds for us; Linux caps it at net.core.somaxconn
 
 
@@ -54,6 +55,11 @@ def acked_bytes(connection: socket.socket) -> int:
     """How many bytes the other side of a TCP connection has acknowledged (tcpi_bytes_acked, RFC 4898)."""
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.stop)
     return int.from_bytes(info[_ACKED], sys.byteorder)
+
+
+def limit_waiting(connection: socket.socket, most_bytes: int) -> None:
+    """How much that was not sent yet the kernel takes from us for the other side (TCP_NOTSENT_LOWAT)."""
+    connection.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, most_bytes)
 
 
 def raise_file_limit() -> int:

@@ -96,7 +96,7 @@ class Edge:
             file = ViewFile(directory / "view") if directory else None
             self.membership = membership = Membership(config.swarm.tracker, self.asker, self.roster, file, self.metrics)
             self.purges.is_member = lambda: membership.settled
-        viewer = ViewerHttp(
+        self._viewer_http = ViewerHttp(
             config.node,
             self.sites,
             self.roster.swarm_time,
@@ -117,7 +117,7 @@ class Edge:
         self._viewer_app = web.Application(client_max_size=0, middlewares=[about_the_server])
         self._viewer_app.on_response_prepare.append(self._on_response)
         self.pages.add_to(self._viewer_app)
-        self._viewer_app.router.add_route("*", "/{path:.*}", viewer.handle)
+        self._viewer_app.router.add_route("*", "/{path:.*}", self._viewer_http.handle)
         gatekeeper = Gatekeeper(config.node, secrets) if secrets else None
         self.peers = None
         if gatekeeper is not None:
@@ -224,7 +224,16 @@ class Edge:
         server = (await self._runner(self._viewer_app)).server
         assert server is not None
         unsent = self.store.memory_bytes // 4
-        self._front = Front(viewer, server, self.hits, self.metrics, self.roster.swarm_time, unsent, self.access_log)
+        self._front = Front(
+            viewer,
+            server,
+            self.hits,
+            self.metrics,
+            self.roster.swarm_time,
+            unsent,
+            self.access_log,
+            self._viewer_http.rest_of,
+        )
         self._front.start(listener, context)
         self._addresses["viewer"] = str(bound_address(listener))
         self.metrics.viewer_connections.read = lambda: float(self._front.count() if self._front else 0)

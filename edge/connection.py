@@ -8,7 +8,8 @@ decides where a message ends, and answers leave in the order of their requests.
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 from time import monotonic
 from typing import Protocol, cast
@@ -17,11 +18,16 @@ from aiohttp import web
 
 from daemon.listeners import acked_bytes
 from daemon.malformed import answer_malformed
+from edge import body_file
 from edge.access_log import AccessLog
+from edge.body_file import BodyFile, FileSending
 from edge.config import Viewer
+from edge.held import Held
 from edge.hits import MOST_SMALL_BYTES, Block, Hits, Lines, Ready
 from edge.metrics import EdgeMetrics
+from edge.pointers import Known
 from swarm.accounting import Dropped, Outcome, Source
+from swarm.errors import OriginUnreachable
 from swarm.http_dates import format_http_date
 from swarm.request_head import BadHead, ChunkedBody, RequestHead, check_beginning, parse_head, without
 
@@ -47,6 +53,7 @@ class Port(Protocol):
     swarm_time: Callable[[], float]
     most_unsent_bytes: int
     unsent_bytes: int
+    rest_of: Callable[[Known, Held, int], AsyncIterator[bytes]]
 
     def on_made(self, connection: "Connection") -> None: ...
 
@@ -57,12 +64,13 @@ class Connection(asyncio.Protocol):
     """One viewer's connection."""
 
     __slots__ = (
-        "_ahead", "_answering", "_block", "_body_bytes", "_chunks", "_closing", "_ended", "_free", "_front",
-        "_handler", "_in_head", "_last", "_rate_from", "_reading_paused", "_transport", "_unsent_bytes",
-        "_used", "_write", "_writing_paused", "address", "deadline", "was_made",
+        "_ahead", "_answering", "_block", "_body_bytes", "_by_hand", "_chunks", "_closing", "_ended", "_free", "_front",
+        "_handler", "_in_head", "_last", "_rate_from", "_reading_paused", "_room", "_sending", "_sock", "_transport",
+        "_unsent_bytes", "_used", "_write", "_writing_paused", "address", "deadline", "was_made",
     )  # fmt: skip
 
-    def __init__(self, front: Port, address: str) -> None:
+    def __init__(self, front: Port, address: str, sock: socket.socket | None = None) -> None:
+        """`sock`: what carries it, where that is plain TCP."""
         self.address = address
         self.deadline = NEVER
         self.was_made = False
@@ -84,6 +92,10 @@ class Connection(asyncio.Protocol):
         self._writing_paused = False
         self._unsent_bytes = 0
         self._rate_from: tuple[float, int] | None = None
+        self._sock = sock
+        self._sending: FileSending | None = None  # a body that is on its way from its file
+        self._by_hand: asyncio.Task[None] | None = None  # the rest of one whose file failed
+        self._room: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Connection from {self.address}>"
@@ -103,6 +115,9 @@ class Connection(asyncio.Protocol):
         self._free = False
         self._front.unsent_bytes -= self._unsent_bytes
         self._front.on_lost(self)
+        self._sending = None
+        if self._by_hand is not None:
+            self._by_hand.cancel()
         if self._handler is not None:
             self._handler.connection_lost(exc)
             self._handler = None
@@ -145,9 +160,11 @@ class Connection(asyncio.Protocol):
         self._front.unsent_bytes -= self._unsent_bytes
         self._unsent_bytes = 0
         self._rate_from = None
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
         if self._handler is not None:
             self._handler.resume_writing()
-        self._advance()
+        self._send_on() if self._sending is not None else self._advance()
 
     # --- requests, one at a time
 
@@ -285,26 +302,73 @@ class Connection(asyncio.Protocol):
         """Answer with it, if it is still good. Counted by the answer, and by the metrics once a second."""
         front = self._front
         body: Sequence[bytes | bytearray] | None = ready.held.ready
-        if monotonic() >= ready.until or not ready.known.standing or (body is None and ready.source is Source.MEMORY):
-            if not front.hits.renew(ready, monotonic()):
-                return False
-            body = ready.held.ready
-        if body is None or ready.form is not None or ready.source is Source.DISK:
-            body = front.hits.body(ready)
-            if body is None:
-                return False
-        if ready.body_bytes <= MOST_SMALL_BYTES:
+        is_over = monotonic() >= ready.until or not ready.known.standing
+        if (is_over or (body is None and ready.source is Source.MEMORY)) and not front.hits.renew(ready, monotonic()):
+            return False
+        file = ready.file
+        if file is not None and self._sock is not None and file.is_as_checked():
+            self._send_file(ready, file)
+        elif (body := front.hits.body(ready)) is None:
+            return False
+        elif ready.body_bytes <= MOST_SMALL_BYTES:
             self._write(ready.head + (body[0] if len(body) == 1 else b"".join(body)))
         elif ready.body_bytes > SMALL_HIT_BYTES and front.unsent_bytes > front.most_unsent_bytes:
             return False
         else:
             assert self._transport is not None
             self._transport.writelines([ready.head, *body])
+        if file is None:
+            front.hits.check_file(ready)
         ready.count += 1
         self._used = True
         if front.access_log.is_on and self._block is not None:
             front.access_log.on_hit(self.address, line, self._block.text, ready.body_bytes)
         return True
+
+    # --- bodies from files
+
+    def _send_file(self, ready: Ready, file: BodyFile) -> None:
+        assert self._transport is not None
+        assert self._sock is not None
+        self._sending = body_file.send(self._transport, self._sock, ready, file)
+        if self._sending is not None:
+            self._send_on()
+
+    def _send_on(self) -> None:
+        sending = self._sending
+        assert sending is not None
+        try:
+            is_done = sending.go_on()
+        except OSError as error:
+            log.warning("%s: its file cannot be sent on: %s", sending.ready.held.path.target, error.strerror)
+            self._sending = None
+            self._answering = True
+            self._free = False
+            self._by_hand = asyncio.create_task(self._send_by_hand(sending.ready, sending.at))
+            self._by_hand.add_done_callback(self._on_sent_by_hand)
+        else:
+            if is_done:
+                self._sending = None
+                self._advance()
+
+    async def _send_by_hand(self, ready: Ready, at: int) -> None:
+        """The rest of a body as the slow path would get it: from another tier, from peers, or from the origin."""
+        async for data in self._front.rest_of(ready.known, ready.held, at):
+            assert self._transport is not None
+            self._transport.write(data)
+            if self._writing_paused:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+
+    def _on_sent_by_hand(self, task: "asyncio.Task[None]") -> None:
+        self._by_hand = None
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            log.warning("a body broke off: %s", error, exc_info=None if isinstance(error, OriginUnreachable) else error)
+            self.abort()
+        else:
+            self.on_answered(goes_on=True)
 
     # --- the end
 

@@ -7,7 +7,6 @@ read. A disk that fails or is full is left alone and tried again: the store serv
 import asyncio
 import errno
 import logging
-import os
 import resource
 import time
 from collections import OrderedDict
@@ -19,6 +18,7 @@ from typing import TypeVar, TypeVarTuple
 
 from xxhash import xxh3_64_intdigest
 
+from edge.body_file import BodyFile
 from edge.disk import Disk, Logged, Record, read, read_at_hand
 from edge.held import Held
 from edge.index import Index, Kept, Row, number_of
@@ -60,18 +60,6 @@ class Write:
         return sum(-(-len(block) // BLOCK) * BLOCK for _, block in self.blocks)
 
 
-class _DataFile:
-    """Held open as long as anybody, a thread that reads among them, holds this."""
-
-    __slots__ = ("descriptor",)
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
-
-
 class DiskTier:
     """Not thread-safe: the event loop's alone. `on_evicted` is told of versions that had to go, `on_found` of files
     that no row stood for."""
@@ -83,7 +71,7 @@ class DiskTier:
         self.limit_bytes = limit_bytes
         self.index = Index(limit_bytes)
         self._is_loaded = False
-        self._open_files: OrderedDict[bytes, _DataFile] = OrderedDict()
+        self._open_files: OrderedDict[bytes, BodyFile] = OrderedDict()
         self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="disk-read")
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="disk-write")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -260,39 +248,77 @@ class DiskTier:
 
     def read_at_hand(self, version: bytes, offset: int, length: int) -> bytearray | None:
         """A run of a version's data if that takes no waiting; None if it might."""
-        one = self._open_files.get(version)
-        if one is None or self._is_stuck:
+        one = self.open_file(version)
+        if one is None:
             return None
-        self._open_files.move_to_end(version)
         try:
             return read_at_hand(one.descriptor, offset, length)
         except OSError:
             return None  # as a thread will find out, and tell
 
+    def open_file(self, version: bytes) -> BodyFile | None:
+        """A version's data file, if it is open already."""
+        one = self._open_files.get(version)
+        if one is None or self._is_stuck:
+            return None
+        self._open_files.move_to_end(version)
+        return one
+
     async def read(self, path: Path, version: bytes, runs: Sequence[tuple[int, int]]) -> list[tuple[bytes, int]] | None:
         """Runs of a version's data, each with its xxh3; shorter where the file is. None if the disk does not give
         them, or the version was evicted meanwhile."""
+        found = await self._on_a_reader(path, version, self._read, runs)
+        return None if found is None else found[1]
+
+    async def check(self, path: Path, version: bytes, runs: Sequence[tuple[int, int]], checks: Sequence[int]) -> None:
+        """Read all of a version; if it is right, its file is open and good to be sent from for a while."""
+        found = await self._on_a_reader(path, version, self._check, runs)
+        if found is not None and found[1][1] == checks:
+            found[0].on_checked(found[1][0], time.monotonic())
+
+    async def _on_a_reader(
+        self,
+        path: Path,
+        version: bytes,
+        job: Callable[[BodyFile, Sequence[tuple[int, int]]], _T],
+        runs: Sequence[tuple[int, int]],
+    ) -> tuple[BodyFile, _T] | None:
+        """Its file, and what `job` found in it. None if the disk does not give that, or it was evicted meanwhile."""
         if self._is_stuck:
             return None
         try:
             async with asyncio.timeout(READ_PATIENCE_S):
-                job = self._run(self._read_threads, self._read, version, self._open_files.get(version), runs)
-                one, blocks = await job
+                found = await self._run(
+                    self._read_threads, self._with_file, version, self._open_files.get(version), job, runs
+                )
         except OSError as error:
             if self.index.find(path, version) is not None:
                 self._on_error(DiskOperation.READ, error)
             return None
         if self.index.find(path, version) is not None:
-            self._open_files[version] = one
+            self._open_files[version] = found[0]
             if len(self._open_files) > self._most_open_files:
                 self._open_files.popitem(last=False)
-        return blocks
+        return found
 
-    def _read(
-        self, version: bytes, one: _DataFile | None, runs: Sequence[tuple[int, int]]
-    ) -> tuple[_DataFile, list[tuple[bytes, int]]]:
-        one = one or _DataFile(self._disk.open_data(version))
-        return one, [(block, xxh3_64_intdigest(block)) for block in read(one.descriptor, runs)]
+    def _with_file(
+        self,
+        version: bytes,
+        one: BodyFile | None,
+        job: Callable[[BodyFile, Sequence[tuple[int, int]]], _T],
+        runs: Sequence[tuple[int, int]],
+    ) -> tuple[BodyFile, _T]:
+        one = one or BodyFile(self._disk.open_data(version))
+        return one, job(one, runs)
+
+    @staticmethod
+    def _read(one: BodyFile, runs: Sequence[tuple[int, int]]) -> list[tuple[bytes, int]]:
+        return [(block, xxh3_64_intdigest(block)) for block in read(one.descriptor, runs)]
+
+    @staticmethod
+    def _check(one: BodyFile, runs: Sequence[tuple[int, int]]) -> tuple[int, list[int]]:
+        changed_ns = one.changed_ns()
+        return changed_ns, [xxh3_64_intdigest(data) for run in runs for data in read(one.descriptor, (run,))]
 
     async def read_logs(
         self, versions: Sequence[bytes], adopt: Adopt

@@ -6,18 +6,21 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address, ip_network
 from time import monotonic
 
 from aiohttp import web
 
-from daemon.listeners import raise_file_limit
+from daemon.listeners import limit_waiting, raise_file_limit
 from edge.access_log import AccessLog
+from edge.body_file import MOST_WAITING_BYTES
 from edge.config import Viewer
 from edge.connection import Connection
+from edge.held import Held
 from edge.hits import Hits
 from edge.metrics import EdgeMetrics
+from edge.pointers import Known
 from swarm import proxy_protocol
 from swarm.accounting import Dropped
 from swarm.errors import RemoteError
@@ -26,9 +29,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
 MOST_ACCEPTS = 64  # in one go
-MOST_WAITING_BYTES = 256 << 10  # in the kernel for a viewer to take: by itself it would keep up to 4 MiB for a slow one
 OTHER_FILES = 500  # beside viewers' connections: peers, the origin, the cache
-TCP_NOTSENT_LOWAT = 25  # Linux; Python 3.11 has no name for it
 
 
 class Front:
@@ -36,8 +37,9 @@ class Front:
 
     def __init__(
         self, config: Viewer, server: web.Server, hits: Hits, metrics: EdgeMetrics, swarm_time: Callable[[], float],
-        most_unsent_bytes: int, access_log: AccessLog,
+        most_unsent_bytes: int, access_log: AccessLog, rest_of: Callable[[Known, Held, int], AsyncIterator[bytes]],
     ) -> None:  # fmt: skip
+        self.rest_of = rest_of
         self.access_log = access_log
         self.config = config
         self.server = server
@@ -141,9 +143,9 @@ class Front:
                 self.metrics.viewers_dropped[Dropped.TOO_MANY] += 1
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, MOST_WAITING_BYTES)
+            limit_waiting(sock, MOST_WAITING_BYTES)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connection = Connection(self, address)
+            connection = Connection(self, address, None if self._tls else sock)
             self._by_address[address] += 1
             await self._loop.connect_accepted_socket(
                 lambda: connection, sock, ssl=self._tls, ssl_handshake_timeout=patience_s if self._tls else None

@@ -15,6 +15,7 @@ from itertools import product
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from edge.body_file import BodyFile
 from edge.held import Held
 from edge.metrics import EdgeMetrics
 from edge.pointers import Known
@@ -33,6 +34,7 @@ MOST_SMALL_BYTES = 32 << 10  # is cheaper copied behind its head than written be
 MOST_LINES = 65_536  # request lines under all blocks; likewise
 MOST_BLOCK_BYTES, MOST_KEPT_LINE_BYTES = 8192, 1024  # so that those who send long ones do not fill our memory with them
 MOST_FORM_BYTES = 32 << 10  # of a compressed playlist, which is kept here beside the memory tier
+CHECK_AFTER = 2  # hits, a version's file is read and checked, so that it can be sent from: a scan is not worth that
 MOST_BODY_BYTES = 4 << 20  # what is longer is sent piece by piece, as its viewer takes it
 
 # Fields that change nothing in an answer of ours, beside those read in `_class_of`. Whatever is not here (Range,
@@ -63,7 +65,9 @@ class Ready:
         "_changing",
         "_parts",
         "body_bytes",
+        "copied",
         "count",
+        "file",
         "form",
         "head",
         "held",
@@ -95,6 +99,8 @@ class Ready:
         self.is_small = form is None and 0 < body_bytes <= min(held.metainfo.piece_bytes, MOST_SMALL_BYTES)  # one piece
         self.until = self.touch_at = 0.0
         self.count = 0
+        self.file: BodyFile | None = None  # what its body can be sent from, until `until`
+        self.copied = 0  # how often it was not, since that was last tried
         self._parts: list[bytes] = []
         self._changing: list[str] = []
         at = 0
@@ -257,8 +263,17 @@ class Hits:
             touch = self._store.touch_on_disk if ready.source is Source.DISK else self._store.touch
             touch(ready.held)
             ready.touch_at = now + TOUCH_EVERY_S
+        if ready.form is None and ready.body_bytes > MOST_SMALL_BYTES:
+            ready.file = self._store.file(ready.held, now)
         self._sending[ready] = None
         return True
+
+    def check_file(self, ready: Ready) -> None:
+        """Its body was copied, or read, once more: soon it may be worth sending from its file."""
+        ready.copied += 1
+        if ready.copied >= CHECK_AFTER and ready.form is None and ready.body_bytes > MOST_SMALL_BYTES:
+            ready.copied = 0
+            self._store.check_file(ready.held)
 
     def _source_of(self, held: Held) -> Source | None:
         """Where all of a version is."""

@@ -14,6 +14,7 @@ from pathlib import Path as FilePath
 
 from xxhash import xxh3_64_intdigest
 
+from edge.body_file import BodyFile
 from edge.disk import FORMAT as DISK_FORMAT
 from edge.disk import Disk, Logged, PageRecord, PieceRecord, PointerRecord, Record, VersionRecord
 from edge.disk_tier import Adopt, DiskTier, Write
@@ -84,6 +85,7 @@ class Store:
         self._adopt: Adopt = _adopt_nothing
         self._remember: Remember = _remember_nothing
         self._recalling: dict[int, asyncio.Task[None]] = {}
+        self._checking: dict[bytes, asyncio.Task[None]] = {}
         metrics.cache_bytes.read = lambda: {
             Tier.MEMORY: self._memory_keeper.used_bytes,
             Tier.DISK: self._tier.index.used_bytes if self._tier else 0,
@@ -127,10 +129,10 @@ class Store:
         self._work.set()
         if self._writer is not None:
             await self._writer
-        recalling = list(self._recalling.values())
-        for task in recalling:
+        reading = [*self._recalling.values(), *self._checking.values()]
+        for task in reading:
             task.cancel()
-        await asyncio.gather(*recalling, return_exceptions=True)
+        await asyncio.gather(*reading, return_exceptions=True)
         if self._tier is not None:
             await self._tier.close()
 
@@ -424,8 +426,7 @@ class Store:
         """Its body, read from disk and checked, if that takes no waiting: for the hit path."""
         if self._tier is None or not self.is_all_on_disk(held):
             return None
-        if not held.runs:
-            held.runs = [held.metainfo.span(piece) for piece in range(held.metainfo.known_pieces)]
+        self._note_runs(held)
         data = self._tier.read_at_hand(held.version, 0, held.metainfo.size or 0)
         if data is None:
             return None
@@ -435,6 +436,27 @@ class Store:
                 self._on_rot(held, piece)
                 return None
         return data
+
+    def _note_runs(self, held: Held) -> None:
+        if not held.runs:
+            held.runs = [held.metainfo.span(piece) for piece in range(held.metainfo.known_pieces)]
+
+    def file(self, held: Held, now: float) -> BodyFile | None:
+        """The file that all of its body can be sent from as it is, without waiting for the disk (`now`: monotonic)."""
+        if self._tier is None or not self.is_all_on_disk(held):
+            return None
+        file = self._tier.open_file(held.version)
+        return file if file is not None and file.is_checked(now) and file.is_at_hand(held.metainfo.size or 0) else None
+
+    def check_file(self, held: Held) -> None:
+        """Read it, on a thread, so that it can soon be sent from."""
+        if self._tier is None or held.version in self._checking or not self.is_all_on_disk(held):
+            return
+        self._note_runs(held)
+        checks = [held.checks.get(piece, 0) for piece in range(held.metainfo.known_pieces)]
+        task = asyncio.create_task(self._tier.check(held.path, held.version, held.runs, checks))
+        self._checking[held.version] = task
+        task.add_done_callback(lambda _: self._checking.pop(held.version))
 
     def touch_on_disk(self, held: Held) -> None:
         """A version was served from disk."""

@@ -410,6 +410,15 @@ class ViewerHttp:
             yield cut, source
             at += len(cut)
 
+    async def rest_of(self, known: Known, held: Held, start: int) -> AsyncIterator[bytes]:
+        """The end of a body that was begun from its file, which failed."""
+        delivery = Delivery(held, Resolved(known), (start, held.metainfo.size or 0))
+        try:
+            async for data, _ in self._parts(delivery):
+                yield data
+        finally:
+            held.stop_waiting(delivery.waiter)
+
     async def _piece(self, delivery: Delivery, piece: int) -> tuple[bytes, Source]:
         """One piece, waited for if need be. A piece evicted or rotten meanwhile is asked for again."""
         held = delivery.held

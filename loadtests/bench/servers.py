@@ -212,7 +212,7 @@ def starling(
     disk: bool = False,
     **viewer: object,
 ) -> Iterator[Server]:
-    """An edge on its own. `disk`: nothing in memory, all on disk."""
+    """An edge on its own, with a disk as servers have. `disk`: nothing in memory, all on disk."""
     directory.mkdir()
     listen: dict[str, object] = {"listen": "127.0.0.1:0", "connections_per_address": 20_000, **viewer}
     if tls:
@@ -224,7 +224,7 @@ def starling(
         "origin": {"url": f"http://127.0.0.1:{origin_port}"},
         "cache": {
             "directory": str(directory / "cache"),
-            "disk": "20GiB" if disk else 0,
+            "disk": "20GiB",
             "memory": 0 if disk else "6GiB",
         },
         "drain": {"grace": 0},

@@ -35,15 +35,15 @@ class Bed:
         await self._origin.setup()
         await web.TCPSite(self._origin, "127.0.0.1", 0).start()
 
-    async def start_edge(self, **viewer: Any) -> Edge:
-        """`viewer`: keys of that section."""
+    async def start_edge(self, cache: Cache | None = None, **viewer: Any) -> Edge:
+        """`viewer`: keys of that section. In memory alone unless `cache` says otherwise."""
         assert self._origin is not None
         config = EdgeConfig(
             node=EDGE,
             viewer=Viewer(listen=LOOPBACK, **viewer),
             admin=Admin(listen=LOOPBACK),
             origin=Origin(url=(Url(f"http://127.0.0.1:{self._origin.addresses[0][1]}"),)),
-            cache=Cache(disk=Bytes(0)),
+            cache=cache or Cache(disk=Bytes(0)),
             drain=Drain(grace=Seconds(0)),
         )
         edge = Edge(config)

@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edge.app import Edge
+from edge.config import Cache
 from edge.connection import Connection
+from swarm.units import Bytes
 from tests.integration.one_edge import Bed, running_bed
 
 SMALL, LARGE = b"small body", bytes(range(256)) * 1200
@@ -68,11 +70,13 @@ def origin() -> web.Application:
     return app
 
 
-@pytest.fixture(scope="module")
-def bed() -> Iterator[Bed]:
+@pytest.fixture(scope="module", params=["memory", "memory and disk"])
+def bed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     with running_bed(origin) as bed:
-        for _ in range(2):
-            bed.run(bed.start_edge())
+        for number in range(2):
+            directory = tmp_path_factory.mktemp(f"edge-{number}")
+            has_disk = request.param != "memory"
+            bed.run(bed.start_edge(Cache(directory=directory, disk=Bytes(1 << 30)) if has_disk else None))
         bed.edges[1].hits.close()
         for _ in range(3):  # what is asked for below is in memory, and known to the hit path
             for path in (b"/small", b"/large", b"/varies", b"/list.m3u8"):
@@ -80,17 +84,24 @@ def bed() -> Iterator[Bed]:
         yield bed
 
 
+def _tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
 async def answer(edge: Edge, parts: list[bytes]) -> bytes:
     """What one connection brings on which these arrive, each by itself, and then the end."""
     front = edge._front
     assert front is not None
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
+    ours, theirs = _tcp_pair()
     loop = asyncio.get_running_loop()
     front._open += 1  # as `_accept` and `_admit` do
     front._by_address["192.0.2.1"] += 1
-    transport, connection = await loop.connect_accepted_socket(lambda: Connection(front, "192.0.2.1"), theirs)
+    transport, connection = await loop.connect_accepted_socket(lambda: Connection(front, "192.0.2.1", theirs), theirs)
     received = bytearray()
 
     async def receive() -> None:
