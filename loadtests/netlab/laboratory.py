@@ -1,0 +1,277 @@
+"""One laboratory: hosts, links, programs, and runs in which every edge's viewer asks for the same new object at once."""
+
+import contextlib
+import hashlib
+import os
+import select
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loadtests.netlab import bare, cpu, links, viewers
+from loadtests.netlab.limit import Account, Rates, Traffic, fluid_limit_s, superpeer_limit_s, void_reasons
+from loadtests.netlab.links import Host, Link
+from loadtests.netlab.programs import VIEWER_PORT, Plan, Programs, total
+
+PREFIX = "starling-netlab-"
+SETTLED_BYTES = 2048  # what an idle swarm says to itself within a tenth of a second is less
+SETTLE_WITHIN_S = 3.0
+PATIENCE = 12  # times the limit, and some: then a viewer gives up
+MSS_BYTES = 1448
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured: edges, links, object, and the programs' part in it. Rates in bits per second."""
+
+    edges: int = 8
+    up_bps: int = 40_000_000
+    down_bps: int = 40_000_000
+    origin_bps: int = 40_000_000
+    size_bytes: int = 32 << 20
+    congestion: str = "bbr"
+    rtt_s: float = 0.0
+    plan: Plan = field(default_factory=Plan)
+
+    def rates(self) -> Rates:
+        return Rates(self.origin_bps, self.up_bps, self.down_bps)
+
+    def limit_s(self, factor: float) -> float:
+        """The fluid limit with links of so much goodput, and four round trips to find and ask."""
+        rates = self.rates().times(factor)
+        if self.plan.topology == "superpeer":
+            fluid_s = superpeer_limit_s(self.size_bytes, self.edges, self.plan.superpeers, rates)
+        else:
+            fluid_s = fluid_limit_s(self.size_bytes, self.edges, rates)
+        return fluid_s + 4 * self.rtt_s
+
+
+@dataclass(frozen=True)
+class Run:
+    """One object. `ratio`: the last edge's finish by the limit; `copies`: origin bytes by the object's size."""
+
+    path: str
+    limit_s: float
+    goodput: tuple[float, ...]  # shares of the shaped rate that a bare TCP sender reached
+    finished_s: dict[str, float]
+    first_byte_s: dict[str, float]
+    copies: float
+    origin_requests: int
+    reasons: dict[str, int]
+    accounts: tuple[Account, ...]
+    resent_segments: int
+    idle: float
+    programs_cpu_s: dict[str, float]
+    wrong: tuple[str, ...]  # bodies that were not the object
+    void: tuple[str, ...]  # why this run proves nothing
+
+    @property
+    def last_s(self) -> float:
+        return max(self.finished_s.values())
+
+    @property
+    def ratio(self) -> float:
+        return self.last_s / self.limit_s
+
+
+@dataclass(frozen=True)
+class Counts:
+    """All counters at one moment: the hosts' interfaces, the metrics of edges and origin, the origin's log."""
+
+    sent: dict[str, Traffic]
+    got: dict[str, Traffic]
+    heard_from_origin: int
+    resent: int
+    edges: dict[str, int]
+    reasons: dict[str, int]
+    origin_body: int
+    origin_control: int
+    origin_requests: int
+
+    def since(self, earlier: "Counts") -> "Counts":
+        return Counts(
+            {name: traffic - earlier.sent[name] for name, traffic in self.sent.items()},
+            {name: traffic - earlier.got[name] for name, traffic in self.got.items()},
+            self.heard_from_origin - earlier.heard_from_origin,
+            self.resent - earlier.resent,
+            {name: value - earlier.edges.get(name, 0) for name, value in self.edges.items()},
+            {name: value - earlier.reasons.get(name, 0) for name, value in self.reasons.items()},
+            self.origin_body - earlier.origin_body,
+            self.origin_control - earlier.origin_control,
+            self.origin_requests - earlier.origin_requests,
+        )
+
+
+class Laboratory:
+    """Made by `laboratory`."""
+
+    def __init__(self, setting: Setting, hosts: list[Host], programs: Programs) -> None:
+        self.setting = setting
+        self.origin_host, *self.edge_hosts = hosts
+        self.programs = programs
+        self._objects = 0
+
+    def new_object(self) -> tuple[str, str]:
+        """Path and SHA-256 of one that nobody has asked for yet."""
+        self._objects += 1
+        path = f"/object-{self._objects}.bin"
+        digest = hashlib.sha256()
+        part = self.programs.directory / "part"
+        with part.open("wb") as out:
+            for start in range(0, self.setting.size_bytes, 1 << 20):
+                block = os.urandom(min(1 << 20, self.setting.size_bytes - start))
+                digest.update(block)
+                out.write(block)
+        part.chmod(0o644)
+        part.rename(self.programs.media / path[1:])
+        return path, digest.hexdigest()
+
+    def goodput(self) -> tuple[float, ...]:
+        """What a bare TCP sender reaches of the shaped rate: from the origin, and from one edge to another."""
+        pairs = [(self.origin_host, self.edge_hosts[0]), (self.edge_hosts[0], self.edge_hosts[-1])]
+        return tuple(
+            bare.goodput_bps(sender, receiver) / min(sender.link.up_bps, receiver.link.down_bps)
+            for sender, receiver in pairs
+            if sender is not receiver
+        )
+
+    def warm_up(self, objects: int) -> None:
+        """So many objects that are not measured, for a swarm that learns from its own traffic."""
+        for _ in range(objects):
+            path, _ = self.new_object()
+            viewers.ask_all(self.edge_hosts, VIEWER_PORT, path, self._patience_s())
+
+    def run(self, meanwhile: Callable[["Laboratory"], None] | None = None) -> Run:
+        """One object asked of all edges at once."""
+        goodput = self.goodput()
+        path, sha256 = self.new_object()
+        before, busy_before = self._count(), cpu.busy(self.programs.pids())
+        got = viewers.ask_all(self.edge_hosts, VIEWER_PORT, path, self._patience_s())
+        busy = cpu.busy(self.programs.pids())
+        self._settle()
+        counts = self._count().since(before)
+        accounts = self._accounts(counts, got)
+        idle = busy.idle_since(busy_before)
+        return Run(
+            path=path,
+            limit_s=self.setting.limit_s(max(goodput)),
+            goodput=goodput,
+            finished_s={one.edge: one.took_s for one in got},
+            first_byte_s={one.edge: one.first_s for one in got},
+            copies=counts.origin_body / self.setting.size_bytes,
+            origin_requests=counts.origin_requests,
+            reasons={name: count for name, count in counts.reasons.items() if count},
+            accounts=accounts,
+            resent_segments=counts.resent,
+            idle=idle,
+            programs_cpu_s=busy.programs_since(busy_before),
+            wrong=tuple(f"{one.edge}: {one.error or 'not the object'}" for one in got if one.sha256 != sha256),
+            void=tuple(void_reasons(goodput, idle, accounts)),
+        )
+
+    def _patience_s(self) -> float:
+        return 10.0 + PATIENCE * self.setting.limit_s(1.0)
+
+    def _settle(self) -> None:
+        """Until hardly anything moves any more: what was on its way when the last viewer was done counts too."""
+        until = time.monotonic() + SETTLE_WITHIN_S
+        before = self._moved()
+        while time.monotonic() < until:
+            select.select([], [], [], 0.1)
+            now = self._moved()
+            if now - before < SETTLED_BYTES * len(self.edge_hosts):
+                return
+            before = now
+
+    def _moved(self) -> int:
+        return sum(host.sent().link_bytes for host in (self.origin_host, *self.edge_hosts))
+
+    def _count(self) -> Counts:
+        hosts = (self.origin_host, *self.edge_hosts)
+        edges: dict[str, int] = {}
+        reasons: dict[str, int] = {}
+        requests = 0
+        for host in self.edge_hosts:
+            samples = self.programs.metrics(host)
+            for name in ("fetched_bytes_total", "control_bytes_total", "viewer_bytes_total", "origin_bytes_total"):
+                edges[name] = edges.get(name, 0) + total(samples, f"starling_{name}")
+            for name, value in samples.items():
+                if name.startswith("starling_origin_bytes_total{"):
+                    reason = name.partition('"')[2].partition('"')[0]
+                    reasons[reason] = reasons.get(reason, 0) + round(value)
+            requests += total(samples, "starling_origin_requests_total")
+        origin = self.programs.metrics(self.origin_host)
+        log = self.programs.origin_log()
+        foreign = self.setting.plan.foreign
+        return Counts(
+            sent={host.name: host.sent() for host in hosts},
+            got={host.name: host.got() for host in hosts},
+            heard_from_origin=sum(host.heard_from_origin() for host in self.edge_hosts),
+            resent=sum(host.resent() for host in hosts),
+            edges=edges,
+            reasons=reasons,
+            origin_body=sum(sent for _, sent in log) if foreign else total(origin, "starling_origin_sent_bytes_total"),
+            origin_control=total(origin, "starling_control_bytes_total"),
+            origin_requests=len(log) if foreign else requests,
+        )
+
+    def _accounts(self, counts: Counts, got: list[viewers.Got]) -> tuple[Account, ...]:
+        """Bytes counted three ways. From the interfaces' counts the headers of TCP/IP are taken, packet by packet, and
+        segments sent again; what is left are bodies, and what the programs count as control beside them."""
+        framing = self.origin_host.framing_bytes
+        edges_in = sum(counts.got[host.name].payload_bytes(framing) for host in self.edge_hosts)
+        control = counts.edges["control_bytes_total"] + counts.origin_control
+        return (
+            Account(
+                "from the origin",
+                {
+                    "interfaces": counts.heard_from_origin - counts.origin_control,
+                    "log" if self.setting.plan.foreign else "ledger": counts.origin_body,
+                    "edges' metrics": counts.edges["origin_bytes_total"],
+                },
+            ),
+            Account(
+                "into all edges",
+                {"interfaces": edges_in - control, "edges' metrics": counts.edges["fetched_bytes_total"]},
+            ),
+            Account(
+                "to viewers",
+                {
+                    "received": sum(one.body_bytes for one in got),
+                    "edges' metrics": counts.edges["viewer_bytes_total"],
+                },
+            ),
+        )
+
+
+@contextlib.contextmanager
+def laboratory(setting: Setting, keep: Path | None = None) -> Iterator[Laboratory]:
+    """Hosts and programs for the length of a `with`; `keep`: a directory for logs, else they go too."""
+    _sweep()
+    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    try:
+        with network(setting) as hosts, Programs(hosts, directory, setting.plan) as programs:
+            yield Laboratory(setting, hosts, programs)
+    finally:
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            for log in directory.glob("*.log"):
+                shutil.copy(log, keep)
+        shutil.rmtree(directory)
+
+
+def network(setting: Setting) -> "contextlib.AbstractContextManager[list[Host]]":
+    named = [("origin", Link(setting.origin_bps, setting.down_bps))]
+    named += [(f"edge-{number}", Link(setting.up_bps, setting.down_bps)) for number in range(1, setting.edges + 1)]
+    return links.bridged(named, setting.congestion)
+
+
+def _sweep() -> None:
+    """Directories whose process is gone: of runs that were killed outright. Nothing else outlives those."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        pid = directory.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path("/proc", pid).exists():
+            shutil.rmtree(directory, ignore_errors=True)

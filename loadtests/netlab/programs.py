@@ -1,0 +1,262 @@
+"""The programs on the hosts: an origin, ours or nginx, and an edge on each other host, as operators would configure them.
+
+Ports are the usual ones: every host has its own network.
+"""
+
+import contextlib
+import http.client
+import json
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.programs import ROOT, Program
+from loadtests.netlab.links import Host
+
+ORIGIN_PORT, TRACKER_PORT, VIEWER_PORT, PEER_PORT, ADMIN_PORT = 8000, 8001, 8080, 7400, 9400
+JOINED_WITHIN_S = 30.0
+STARTED_WITHIN_S = 20.0
+NGINX_CONF = """
+daemon off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/nginx.error.log; user root;
+events {{ worker_connections 4096; }}
+http {{
+  log_format bytes '$request_uri $status $body_bytes_sent';
+  access_log {directory}/nginx.access.log bytes;
+  sendfile on; tcp_nopush on; keepalive_timeout 75s;
+  client_body_temp_path {directory}; proxy_temp_path {directory}; fastcgi_temp_path {directory};
+  uwsgi_temp_path {directory}; scgi_temp_path {directory};
+  server {{
+    listen {address}:{port}; root {media};
+    add_header Cache-Control "max-age=86400";
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which programs run, and what they are told. `capacities`: of the links, in `swarm.capacity` and the like."""
+
+    foreign: bool = False  # nginx as origin, trust: attested; else ours, signed
+    capacities: bool = True
+    topology: str = "hybrid"
+    superpeers: int = 0
+    swarm: bool = True  # else every edge stands alone
+    memory: str = "512MiB"
+
+
+class Programs:
+    """All of them, for the length of a `with`. `hosts[0]` is the origin's."""
+
+    def __init__(self, hosts: Sequence[Host], directory: Path, plan: Plan) -> None:
+        self.origin_host, *self.edge_hosts = hosts
+        self.directory = directory
+        self.plan = plan
+        self.media = directory / "media"
+        self.media.mkdir()
+        self.origin: Program | None = None
+        self.nginx: Program | None = None
+        self.edges: dict[str, Program] = {}
+        self._started: list[Program] = []
+
+    def __enter__(self) -> "Programs":
+        try:
+            self._make_keys()
+            self._start_origin()
+            for number in range(len(self.edge_hosts)):
+                self.start_edge(number)
+            if self.plan.swarm:
+                self.wait_joined()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """At once: what they have is not needed any more."""
+        for program in self._started:
+            if program.process.poll() is None:
+                program.kill()
+
+    def pids(self) -> dict[str, int]:
+        """Process id by name, for whoever counts CPU time or looks into a host (`nsenter --net --target PID`)."""
+        return {program.name: program.process.pid for program in self._started}
+
+    def _make_keys(self) -> None:
+        command = [sys.executable, "-m", "origin", "keys", str(self.directory / "keys")]
+        subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+
+    @property
+    def _secret(self) -> str:
+        return str(self.directory / "keys" / "swarm.secret")
+
+    @property
+    def _tracker_url(self) -> str:
+        return f"http://{self.origin_host.address}:{TRACKER_PORT if self.plan.foreign else ORIGIN_PORT}"
+
+    def _start_origin(self) -> None:
+        host = self.origin_host
+        swarm: dict[str, object] = {"secret_file": self._secret}
+        config: dict[str, object] = {
+            "admin": {"listen": f"127.0.0.1:{ADMIN_PORT}"},
+            "state": str(self.directory / "origin-state"),
+            "swarm": swarm,
+        }
+        if self.plan.foreign:
+            self.nginx = self._start_nginx()
+            config["listen"] = f"{host.address}:{TRACKER_PORT}"
+        else:
+            config |= {
+                "listen": f"{host.address}:{ORIGIN_PORT}",
+                "media": str(self.media),
+                "signing_key_file": str(self.directory / "keys" / "signing.key"),
+            }
+            if self.plan.capacities:
+                swarm["capacity"] = rate(host.link.up_bps)
+        self.origin = self._start(host, "origin", "origin", config)
+
+    def _start_nginx(self) -> Program:
+        host = self.origin_host
+        conf = self.directory / "nginx.conf"
+        conf.write_text(
+            NGINX_CONF.format(directory=self.directory, address=host.address, port=ORIGIN_PORT, media=self.media)
+        )
+        command = ["nginx", "-c", str(conf), "-e", str(self.directory / "nginx.error.log")]
+        with host.space.entered():
+            program = Program(
+                "nginx", command, self.directory / "nginx.log", waits=False, on_started=self._started.append
+            )
+        _wait(lambda: _listens(host, program), STARTED_WITHIN_S, "nginx does not listen")
+        return program
+
+    def start_edge(self, number: int) -> Program:
+        """The edge on that edge host."""
+        host = self.edge_hosts[number]
+        self.edges[host.name] = self._start(host, host.name, "edge", self._edge_config(number))
+        return self.edges[host.name]
+
+    def _edge_config(self, number: int) -> dict[str, object]:
+        host, plan = self.edge_hosts[number], self.plan
+        origin: dict[str, object] = {"url": f"http://{self.origin_host.address}:{ORIGIN_PORT}"}
+        if plan.foreign:
+            origin["trust"] = "attested"
+            if plan.capacities:
+                origin["capacity"] = rate(self.origin_host.link.up_bps)
+        else:
+            origin |= {"trust": "signed", "public_key_file": str(self.directory / "keys" / "signing.pub")}
+        config: dict[str, object] = {
+            "node": host.name,
+            "viewer": {"listen": f"127.0.0.1:{VIEWER_PORT}"},
+            "peer": {"listen": f"{host.address}:{PEER_PORT}"},
+            "admin": {"listen": f"127.0.0.1:{ADMIN_PORT}"},
+            "origin": origin,
+            "cache": {"directory": str(self.directory / host.name), "memory": plan.memory, "disk": "8GiB"},
+            "drain": {"grace": "0"},
+        }
+        if plan.swarm:
+            config["swarm"] = self._swarm_config(number)
+        return config
+
+    def _swarm_config(self, number: int) -> dict[str, object]:
+        host, plan = self.edge_hosts[number], self.plan
+        swarm: dict[str, object] = {"topology": plan.topology, "secret_file": self._secret}
+        if plan.topology == "pure":
+            swarm["seeds"] = [f"{host.address}:{PEER_PORT}" for host in self.edge_hosts[:2]]
+        else:
+            swarm["tracker"] = self._tracker_url
+        if plan.topology == "superpeer" and number < plan.superpeers:
+            swarm["role"] = "superpeer"
+        if plan.capacities:
+            swarm["capacity"] = rate(host.link.up_bps)
+        return swarm
+
+    def _start(self, host: Host, name: str, module: str, config: Mapping[str, object]) -> Program:
+        file = self.directory / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(dict(config)))
+        command = [sys.executable, "-m", module, "--config", str(file)]
+        with host.space.entered():
+            return Program(name, command, self.directory / f"{name}.log", on_started=self._started.append)
+
+    def wait_joined(self) -> None:
+        """Until every edge carries weight and sees all it should. TimeoutError says who does not."""
+        _wait(lambda: not self._not_joined(), JOINED_WITHIN_S, lambda: f"not joined: {self._not_joined()}")
+
+    def _not_joined(self) -> dict[str, str]:
+        waiting = {}
+        for number, host in enumerate(self.edge_hosts):
+            status = self.status(host)
+            alive = {peer["node"] for peer in status["peers"] if peer["state"] == "alive"}
+            if status["state"] != "alive" or not alive >= self._must_see(number):
+                waiting[host.name] = f"{status['state']}, sees {sorted(alive)}, {status['troubles']}"
+        return waiting
+
+    def _must_see(self, number: int) -> set[str]:
+        """In the superpeer topology a leaf knows the superpeers alone."""
+        leaf = self.plan.topology == "superpeer" and number >= self.plan.superpeers
+        known = self.edge_hosts[: self.plan.superpeers] if leaf else self.edge_hosts
+        return {host.name for host in known} - {self.edge_hosts[number].name}
+
+    def status(self, host: Host) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(admin(host, "/status"))
+        return status
+
+    def metrics(self, host: Host) -> dict[str, float]:
+        """Every sample by its name with labels as exposed."""
+        lines = admin(host, "/metrics").decode().splitlines()
+        samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in samples}
+
+    def origin_log(self) -> list[tuple[str, int]]:
+        """Path and body bytes of each request that nginx answered."""
+        file = self.directory / "nginx.access.log"
+        lines = (line.split() for line in file.read_text().splitlines()) if file.exists() else ()
+        return [(uri, int(sent)) for uri, _, sent in lines]
+
+
+def rate(bps: int) -> str:
+    """As configurations write it."""
+    return f"{bps / 1000:g}kbit"
+
+
+def total(samples: Mapping[str, float], metric: str) -> int:
+    """A metric summed over its labels."""
+    return round(sum(v for name, v in samples.items() if name == metric or name.startswith(metric + "{")))
+
+
+def admin(host: Host, path: str) -> bytes:
+    """What the program on that host answers at its admin port. RuntimeError unless it is 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", ADMIN_PORT, timeout=10)
+    with contextlib.closing(connection):
+        connection.sock = host.space.connect(ADMIN_PORT)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+    if answer.status != 200:
+        raise RuntimeError(f"{host.name}{path}: {answer.status}")
+    return body
+
+
+def _listens(host: Host, program: Program) -> bool:
+    if program.process.poll() is not None:
+        raise RuntimeError(f"{program.name} ended: {program.said()}")
+    with contextlib.suppress(ConnectionRefusedError), host.space.connect(ORIGIN_PORT, host.address):
+        return True
+    return False
+
+
+def _wait(fact: Callable[[], bool], within_s: float, otherwise: str | Callable[[], str]) -> None:
+    until = time.monotonic() + within_s
+    while not fact():
+        if time.monotonic() > until:
+            raise TimeoutError(otherwise if isinstance(otherwise, str) else otherwise())
+        select.select([], [], [], 0.05)
