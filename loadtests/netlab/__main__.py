@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--warm-ups", type=int, default=0, help="objects before, not measured")
     parser.add_argument("--congestion", choices=("bbr", "cubic", "reno"), default="bbr")
+    parser.add_argument("--rtt-ms", type=float, default=0.0, help="round trip between any two hosts")
     parser.add_argument("--foreign", action="store_true", help="nginx as origin")
     parser.add_argument("--no-capacity", action="store_true", help="no capacity is configured")
     parser.add_argument("--topology", choices=("hybrid", "pure", "superpeer"), default="hybrid")
@@ -42,7 +43,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     plan = Plan(given.foreign, not given.no_capacity, given.topology, given.superpeers)
     setting = Setting(
-        given.edges, given.rate, given.rate, given.origin_rate or given.rate, given.size, given.congestion, plan=plan
+        given.edges,
+        given.rate,
+        given.rate,
+        given.origin_rate or given.rate,
+        given.size,
+        given.congestion,
+        rtt_s=given.rtt_ms / 1000,
+        plan=plan,
     )
     runs = []
     with laboratory(setting, given.logs) as lab:

@@ -253,7 +253,7 @@ def laboratory(setting: Setting, keep: Path | None = None) -> Iterator[Laborator
     _sweep()
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     try:
-        with network(setting) as hosts, Programs(hosts, directory, setting.plan) as programs:
+        with network(setting, directory) as hosts, Programs(hosts, directory, setting.plan) as programs:
             yield Laboratory(setting, hosts, programs)
     finally:
         if keep is not None:
@@ -263,9 +263,11 @@ def laboratory(setting: Setting, keep: Path | None = None) -> Iterator[Laborator
         shutil.rmtree(directory)
 
 
-def network(setting: Setting) -> "contextlib.AbstractContextManager[list[Host]]":
+def network(setting: Setting, directory: Path) -> contextlib.AbstractContextManager[list[Host]]:
     named = [("origin", Link(setting.origin_bps, setting.down_bps))]
     named += [(f"edge-{number}", Link(setting.up_bps, setting.down_bps)) for number in range(1, setting.edges + 1)]
+    if setting.rtt_s:
+        return links.delayed(named, setting.congestion, setting.rtt_s / 2, directory)
     return links.bridged(named, setting.congestion)
 
 

@@ -7,9 +7,12 @@ delay (`switch.py`): eth0 is a TUN device, tbf on it shapes the uplink, the swit
 import contextlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from deploy.programs import Program
 from loadtests.netlab.limit import ETHERNET_BYTES, Traffic
 from loadtests.netlab.spaces import Space
 
@@ -78,13 +81,13 @@ def resent_segments(snmp: str) -> int:
 class Host:
     """A namespace with one link. `framing_bytes`: what its counters add to each IP packet."""
 
-    def __init__(self, name: str, number: int, link: Link) -> None:
+    def __init__(self, name: str, number: int, link: Link, framing_bytes: int = ETHERNET_BYTES) -> None:
         self.name = name
         self.number = number
         self.link = link
         self.address = address_of(number)
         self.space = Space(name)
-        self.framing_bytes = ETHERNET_BYTES
+        self.framing_bytes = framing_bytes
         self.port: tuple[Space, str] | None = None  # the other end of its link, where its downlink is shaped
 
     def __repr__(self) -> str:
@@ -140,6 +143,26 @@ class Host:
         self.link = link
         self.space.tc(shaping("eth0", link.up_bps))
         self.port[0].tc(shaping(self.port[1], link.down_bps))
+
+
+@contextlib.contextmanager
+def delayed(
+    links: Sequence[tuple[str, Link]], congestion: str, delay_s: float, directory: Path
+) -> Iterator[list[Host]]:
+    """The same on a switch that delays every packet; it logs into the directory."""
+    with contextlib.ExitStack() as stack:
+        hosts = []
+        for number, (name, link) in enumerate(links, 1):
+            host = Host(name, number, link, framing_bytes=0)
+            stack.callback(host.space.close)
+            hosts.append(host)
+        ports = [f"{host.space.path}={host.address}={host.link.down_bps}" for host in hosts]
+        command = [sys.executable, "-m", "loadtests.netlab.switch", str(delay_s), str(QUEUE_S), *ports]
+        switch = Program("switch", command, directory / "switch.log")
+        stack.callback(switch.kill)
+        for host in hosts:
+            host.come_up(congestion, DELAY_MTU)
+        yield hosts
 
 
 @contextlib.contextmanager

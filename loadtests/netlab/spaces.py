@@ -23,6 +23,18 @@ def _checked(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
+@contextlib.contextmanager
+def inside(space: int) -> Iterator[None]:
+    """The calling thread is in the namespace of that descriptor for the length of a `with`."""
+    home = os.open(OURS, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(_libc.setns(space, CLONE_NEWNET), "setns")
+        yield
+    finally:
+        _checked(_libc.setns(home, CLONE_NEWNET), "setns")
+        os.close(home)
+
+
 class Space:
     """One network namespace, its loopback up. OSError without the right to make one."""
 
@@ -50,16 +62,9 @@ class Space:
         """Names it to `ip link … netns` while this process lives; `nsenter --net=` takes it too."""
         return f"/proc/{os.getpid()}/fd/{self._fd}"
 
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
+    def entered(self) -> contextlib.AbstractContextManager[None]:
         """This thread is in it for the length of a `with`. Nothing may be awaited meanwhile."""
-        home = os.open(OURS, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _checked(_libc.setns(self._fd, CLONE_NEWNET), "setns")
-            yield
-        finally:
-            _checked(_libc.setns(home, CLONE_NEWNET), "setns")
-            os.close(home)
+        return inside(self._fd)
 
     def run(self, *command: str, given: str = "") -> str:
         """What a command that ran in it printed. RuntimeError with its words if it failed."""
