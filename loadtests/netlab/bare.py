@@ -8,19 +8,20 @@ from loadtests.netlab.links import Host
 
 PORT = 9
 FOR_S = 2.0  # of traffic at the shaped rate
+UNCOUNTED = 0.25  # of the bytes, at the start
 
 
 def goodput_bps(sender: Host, receiver: Host) -> float:
-    """Bytes received after the first, by the time from the first to the last. The sender accepts, as servers do."""
-    rate_bps = min(sender.link.up_bps, receiver.link.down_bps)
+    """Of what came after TCP had found its speed. The sender accepts, as servers do."""
+    size_bytes = int(FOR_S * min(sender.link.up_bps, receiver.link.down_bps) / 8)
     with sender.space.entered():
         listener = socket.create_server((sender.address, PORT))
     with listener, receiver.space.connect(PORT, sender.address) as connection:
         accepted, _ = listener.accept()
-        sending = threading.Thread(target=_send, args=(accepted, int(FOR_S * rate_bps / 8)))
+        sending = threading.Thread(target=_send, args=(accepted, size_bytes))
         sending.start()
         try:
-            return _receive(connection)
+            return _receive(connection, size_bytes)
         finally:
             sending.join()
 
@@ -30,13 +31,15 @@ def _send(connection: socket.socket, size_bytes: int) -> None:
         connection.sendall(bytes(size_bytes))
 
 
-def _receive(connection: socket.socket) -> float:
+def _receive(connection: socket.socket, size_bytes: int) -> float:
     buffer = bytearray(1 << 18)
-    first = connection.recv_into(buffer)
-    began = time.monotonic()
-    got = 0
+    got, counted_bytes, began = 0, 0, 0.0
     while more := connection.recv_into(buffer):
         got += more
-    if not first or not got:
+        if began:
+            counted_bytes += more
+        elif got >= UNCOUNTED * size_bytes:
+            began = time.monotonic()
+    if got != size_bytes:
         raise RuntimeError("the bare TCP sender was cut off")
-    return 8 * got / (time.monotonic() - began)
+    return 8 * counted_bytes / (time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""One laboratory: hosts, links, programs, and runs in which every edge's viewer asks for the same new object at once."""
+"""One laboratory: hosts, links, programs, and runs in which every edge's viewer asks for one new object at once."""
 
 import contextlib
 import hashlib
@@ -7,7 +7,7 @@ import select
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from loadtests.netlab import bare, cpu, links, viewers
 from loadtests.netlab.limit import Account, Rates, Traffic, fluid_limit_s, superpeer_limit_s, void_reasons
 from loadtests.netlab.links import Host, Link
 from loadtests.netlab.programs import VIEWER_PORT, Plan, Programs, total
+from loadtests.netlab.results import Run
 
 PREFIX = "starling-netlab-"
 SETTLED_BYTES = 2048  # what an idle swarm says to itself within a tenth of a second is less
 SETTLE_WITHIN_S = 3.0
 PATIENCE = 12  # times the limit, and some: then a viewer gives up
-MSS_BYTES = 1448
 
 
 @dataclass(frozen=True)
@@ -48,33 +48,9 @@ class Setting:
             fluid_s = fluid_limit_s(self.size_bytes, self.edges, rates)
         return fluid_s + 4 * self.rtt_s
 
-
-@dataclass(frozen=True)
-class Run:
-    """One object. `ratio`: the last edge's finish by the limit; `copies`: origin bytes by the object's size."""
-
-    path: str
-    limit_s: float
-    goodput: tuple[float, ...]  # shares of the shaped rate that a bare TCP sender reached
-    finished_s: dict[str, float]
-    first_byte_s: dict[str, float]
-    copies: float
-    origin_requests: int
-    reasons: dict[str, int]
-    accounts: tuple[Account, ...]
-    resent_segments: int
-    idle: float
-    programs_cpu_s: dict[str, float]
-    wrong: tuple[str, ...]  # bodies that were not the object
-    void: tuple[str, ...]  # why this run proves nothing
-
-    @property
-    def last_s(self) -> float:
-        return max(self.finished_s.values())
-
-    @property
-    def ratio(self) -> float:
-        return self.last_s / self.limit_s
+    def patience_s(self) -> float:
+        """After so long a viewer gives up."""
+        return 10.0 + PATIENCE * self.limit_s(1.0)
 
 
 @dataclass(frozen=True)
@@ -110,6 +86,7 @@ class Laboratory:
 
     def __init__(self, setting: Setting, hosts: list[Host], programs: Programs) -> None:
         self.setting = setting
+        self.hosts = hosts
         self.origin_host, *self.edge_hosts = hosts
         self.programs = programs
         self._objects = 0
@@ -118,45 +95,27 @@ class Laboratory:
         """Path and SHA-256 of one that nobody has asked for yet."""
         self._objects += 1
         path = f"/object-{self._objects}.bin"
-        digest = hashlib.sha256()
-        part = self.programs.directory / "part"
-        with part.open("wb") as out:
-            for start in range(0, self.setting.size_bytes, 1 << 20):
-                block = os.urandom(min(1 << 20, self.setting.size_bytes - start))
-                digest.update(block)
-                out.write(block)
-        part.chmod(0o644)
-        part.rename(self.programs.media / path[1:])
-        return path, digest.hexdigest()
-
-    def goodput(self) -> tuple[float, ...]:
-        """What a bare TCP sender reaches of the shaped rate: from the origin, and from one edge to another."""
-        pairs = [(self.origin_host, self.edge_hosts[0]), (self.edge_hosts[0], self.edge_hosts[-1])]
-        return tuple(
-            bare.goodput_bps(sender, receiver) / min(sender.link.up_bps, receiver.link.down_bps)
-            for sender, receiver in pairs
-            if sender is not receiver
-        )
+        return path, make_object(self.programs.media, path, self.setting.size_bytes)
 
     def warm_up(self, objects: int) -> None:
         """So many objects that are not measured, for a swarm that learns from its own traffic."""
         for _ in range(objects):
             path, _ = self.new_object()
-            viewers.ask_all(self.edge_hosts, VIEWER_PORT, path, self._patience_s())
+            viewers.ask_all(self.edge_hosts, VIEWER_PORT, path, self.setting.patience_s())
 
     def run(self, meanwhile: Callable[["Laboratory"], None] | None = None) -> Run:
         """One object asked of all edges at once."""
-        goodput = self.goodput()
+        goodput = bare_goodput(self.hosts)
         path, sha256 = self.new_object()
         before, busy_before = self._count(), cpu.busy(self.programs.pids())
-        got = viewers.ask_all(self.edge_hosts, VIEWER_PORT, path, self._patience_s())
+        got = viewers.ask_all(self.edge_hosts, VIEWER_PORT, path, self.setting.patience_s())
         busy = cpu.busy(self.programs.pids())
-        self._settle()
+        sent = {host.name: host.sent() - before.sent[host.name] for host in self.hosts}
+        settled(self.hosts)
         counts = self._count().since(before)
         accounts = self._accounts(counts, got)
         idle = busy.idle_since(busy_before)
         return Run(
-            path=path,
             limit_s=self.setting.limit_s(max(goodput)),
             goodput=goodput,
             finished_s={one.edge: one.took_s for one in got},
@@ -165,6 +124,10 @@ class Laboratory:
             origin_requests=counts.origin_requests,
             reasons={name: count for name, count in counts.reasons.items() if count},
             accounts=accounts,
+            uplinks_used={
+                host.name: 8 * sent[host.name].link_bytes / host.link.up_bps / max(one.took_s for one in got)
+                for host in self.hosts
+            },
             resent_segments=counts.resent,
             idle=idle,
             programs_cpu_s=busy.programs_since(busy_before),
@@ -172,25 +135,7 @@ class Laboratory:
             void=tuple(void_reasons(goodput, idle, accounts)),
         )
 
-    def _patience_s(self) -> float:
-        return 10.0 + PATIENCE * self.setting.limit_s(1.0)
-
-    def _settle(self) -> None:
-        """Until hardly anything moves any more: what was on its way when the last viewer was done counts too."""
-        until = time.monotonic() + SETTLE_WITHIN_S
-        before = self._moved()
-        while time.monotonic() < until:
-            select.select([], [], [], 0.1)
-            now = self._moved()
-            if now - before < SETTLED_BYTES * len(self.edge_hosts):
-                return
-            before = now
-
-    def _moved(self) -> int:
-        return sum(host.sent().link_bytes for host in (self.origin_host, *self.edge_hosts))
-
     def _count(self) -> Counts:
-        hosts = (self.origin_host, *self.edge_hosts)
         edges: dict[str, int] = {}
         reasons: dict[str, int] = {}
         requests = 0
@@ -207,10 +152,10 @@ class Laboratory:
         log = self.programs.origin_log()
         foreign = self.setting.plan.foreign
         return Counts(
-            sent={host.name: host.sent() for host in hosts},
-            got={host.name: host.got() for host in hosts},
+            sent={host.name: host.sent() for host in self.hosts},
+            got={host.name: host.got() for host in self.hosts},
             heard_from_origin=sum(host.heard_from_origin() for host in self.edge_hosts),
-            resent=sum(host.resent() for host in hosts),
+            resent=sum(host.resent() for host in self.hosts),
             edges=edges,
             reasons=reasons,
             origin_body=sum(sent for _, sent in log) if foreign else total(origin, "starling_origin_sent_bytes_total"),
@@ -250,17 +195,66 @@ class Laboratory:
 @contextlib.contextmanager
 def laboratory(setting: Setting, keep: Path | None = None) -> Iterator[Laboratory]:
     """Hosts and programs for the length of a `with`; `keep`: a directory for logs, else they go too."""
+    with (
+        temporary(keep) as directory,
+        network(setting, directory) as hosts,
+        Programs(hosts, directory, setting.plan) as programs,
+    ):
+        yield Laboratory(setting, hosts, programs)
+
+
+@contextlib.contextmanager
+def temporary(keep: Path | None = None) -> Iterator[Path]:
+    """A directory for media, caches and logs; the logs are copied to `keep` in the end."""
     _sweep()
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     try:
-        with network(setting, directory) as hosts, Programs(hosts, directory, setting.plan) as programs:
-            yield Laboratory(setting, hosts, programs)
+        yield directory
     finally:
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
             for log in directory.glob("*.log"):
                 shutil.copy(log, keep)
         shutil.rmtree(directory)
+
+
+def make_object(media: Path, path: str, size_bytes: int) -> str:
+    """Random bytes at that path; their SHA-256."""
+    digest = hashlib.sha256()
+    part = media.parent / "part"
+    with part.open("wb") as out:
+        for start in range(0, size_bytes, 1 << 20):
+            block = os.urandom(min(1 << 20, size_bytes - start))
+            digest.update(block)
+            out.write(block)
+    part.rename(media / path[1:])
+    return digest.hexdigest()
+
+
+def bare_goodput(hosts: Sequence[Host]) -> tuple[float, ...]:
+    """What a bare TCP sender reaches of the shaped rate: from the origin, and from one edge to another."""
+    origin, *edges = hosts
+    pairs = [(origin, edges[0])] + [(edges[0], edges[-1])] * (len(edges) > 1)
+    return tuple(
+        bare.goodput_bps(sender, receiver) / min(sender.link.up_bps, receiver.link.down_bps)
+        for sender, receiver in pairs
+    )
+
+
+def settled(hosts: Sequence[Host]) -> None:
+    """Until hardly anything moves any more: what was on its way when the last viewer was done counts too."""
+    until = time.monotonic() + SETTLE_WITHIN_S
+    before = _moved(hosts)
+    while time.monotonic() < until:
+        select.select([], [], [], 0.1)
+        now = _moved(hosts)
+        if now - before < SETTLED_BYTES * len(hosts):
+            return
+        before = now
+
+
+def _moved(hosts: Sequence[Host]) -> int:
+    return sum(host.sent().link_bytes for host in hosts)
 
 
 def network(setting: Setting, directory: Path) -> contextlib.AbstractContextManager[list[Host]]:

@@ -1,4 +1,4 @@
-"""The programs on the hosts: an origin, ours or nginx, and an edge on each other host, as operators would configure them.
+"""The programs on the hosts: an origin, ours or nginx, and an edge on each other host, configured as operators would.
 
 Ports are the usual ones: every host has its own network.
 """
@@ -62,7 +62,6 @@ class Programs:
         self.media = directory / "media"
         self.media.mkdir()
         self.origin: Program | None = None
-        self.nginx: Program | None = None
         self.edges: dict[str, Program] = {}
         self._started: list[Program] = []
 
@@ -113,7 +112,7 @@ class Programs:
             "swarm": swarm,
         }
         if self.plan.foreign:
-            self.nginx = self._start_nginx()
+            start_nginx(host, self.directory, self.media, self._started)
             config["listen"] = f"{host.address}:{TRACKER_PORT}"
         else:
             config |= {
@@ -124,20 +123,6 @@ class Programs:
             if self.plan.capacities:
                 swarm["capacity"] = rate(host.link.up_bps)
         self.origin = self._start(host, "origin", "origin", config)
-
-    def _start_nginx(self) -> Program:
-        host = self.origin_host
-        conf = self.directory / "nginx.conf"
-        conf.write_text(
-            NGINX_CONF.format(directory=self.directory, address=host.address, port=ORIGIN_PORT, media=self.media)
-        )
-        command = ["nginx", "-c", str(conf), "-e", str(self.directory / "nginx.error.log")]
-        with host.space.entered():
-            program = Program(
-                "nginx", command, self.directory / "nginx.log", waits=False, on_started=self._started.append
-            )
-        _wait(lambda: _listens(host, program), STARTED_WITHIN_S, "nginx does not listen")
-        return program
 
     def start_edge(self, number: int) -> Program:
         """The edge on that edge host."""
@@ -221,6 +206,16 @@ class Programs:
         file = self.directory / "nginx.access.log"
         lines = (line.split() for line in file.read_text().splitlines()) if file.exists() else ()
         return [(uri, int(sent)) for uri, _, sent in lines]
+
+
+def start_nginx(host: Host, directory: Path, media: Path, started: list[Program]) -> None:
+    """nginx before a directory, as origin."""
+    conf = directory / "nginx.conf"
+    conf.write_text(NGINX_CONF.format(directory=directory, address=host.address, port=ORIGIN_PORT, media=media))
+    command = ["nginx", "-c", str(conf), "-e", str(directory / "nginx.error.log")]
+    with host.space.entered():
+        program = Program("nginx", command, directory / "nginx.log", waits=False, on_started=started.append)
+    _wait(lambda: _listens(host, program), STARTED_WITHIN_S, "nginx does not listen")
 
 
 def rate(bps: int) -> str:

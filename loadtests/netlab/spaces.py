@@ -1,7 +1,8 @@
 """Network namespaces without names: each lives while this process or one in it does, and the kernel takes it away.
 
-So there is nothing to sweep after a crash: no name, no interface, no rule outlives the programs. Linux, as root. Entering
-one concerns the calling thread alone, and what is made meanwhile stays in it: sockets, child processes, TUN devices.
+So there is nothing to sweep after a crash: no name, no interface, no rule outlives the programs. Linux, as root.
+Entering one concerns the calling thread alone, and what is made meanwhile stays in it: sockets, child processes, TUN
+devices.
 """
 
 import contextlib

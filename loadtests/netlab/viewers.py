@@ -75,7 +75,7 @@ class _Viewer:
         request = f"GET {path} HTTP/1.1\r\nHost: {self._connection.getpeername()[0]}\r\n\r\n"
         await loop.sock_sendall(self._connection, request.encode())
         head, rest = await self._read_head()
-        self.status, left = _understand(head)
+        self.status, left = understand(head)
         left -= self._take(memoryview(rest))
         buffer = memoryview(bytearray(READ_BYTES))
         while left > 0:
@@ -102,7 +102,7 @@ class _Viewer:
         return len(data)
 
 
-def _understand(head: str) -> tuple[int, int]:
+def understand(head: str) -> tuple[int, int]:
     """Status and length of the body."""
     line, *fields = head.split("\r\n")
     status = int(line.split()[1])

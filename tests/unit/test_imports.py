@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "origin": {"origin", "swarm", "daemon"},
     "player": {"player", "swarm", "daemon"},
     "deploy": {"deploy", "swarm", "daemon"},
-    "loadtests": {"loadtests", "swarm"},
+    "loadtests": {"loadtests", "swarm", "deploy"},
 }
 OURS = {*MAY_IMPORT, "tests"}
 
