@@ -5,10 +5,11 @@ PY := .venv/bin/python
 CODE := swarm daemon edge origin player deploy loadtests tests
 HOST ?= http://127.0.0.1:8080
 USERS ?= 100
+NETLAB ?= --rival both
 FOR ?= 2m
 PYTEST := -m pytest -n 2 --dist loadscope
 
-.PHONY: help setup packages demo test check lint types unit-3.13 format lock show load bench bench-packages cachetests clean
+.PHONY: help setup packages demo test check lint types unit-3.13 format lock show load bench bench-packages netlab cachetests clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +64,12 @@ bench-packages:
 bench: setup bench-packages  ## one edge process against nginx and Varnish on the same core; BENCH="--kinds tls --sizes 1KiB"
 	$(PY) -m loadtests.bench $(BENCH)
 
+.venv-rivals/.stamp: requirements/rivals.txt
+	@deploy/setup.sh rivals
+
+netlab: setup packages .venv-rivals/.stamp  ## real edges on shaped links against the fluid limit and libtorrent: make netlab NETLAB="--edges 4 --runs 1"
+	$(PY) -m loadtests.netlab $(NETLAB)
+
 format: .venv/.stamp  ## ruff's formatter and its safe fixes
 	.venv/bin/ruff check --fix $(CODE)
 	.venv/bin/ruff format $(CODE)
@@ -73,8 +80,9 @@ lock: .venv/.stamp  ## remakes requirements/*.txt and package-lock.json
 	$(PY) -m pip install --quiet --disable-pip-version-check "uv>=0.9"
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV_LOCK) pyproject.toml -o requirements/run.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV_LOCK) pyproject.toml --extra dev -o requirements/dev.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV_LOCK) requirements/rivals.in -o requirements/rivals.txt
 	npm install --package-lock-only --ignore-scripts --no-audit --no-fund
 
 clean:  ## removes everything that set-up and tests made
-	rm -rf .venv .venv-3.13 node_modules player/web/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo dist build
+	rm -rf .venv .venv-3.13 .venv-rivals node_modules player/web/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

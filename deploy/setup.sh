@@ -6,6 +6,7 @@
 #   deploy/setup.sh player            what package-lock.json locks; of it hls.js into player/web/vendor
 #   deploy/setup.sh packages          the Debian packages some tests need: installed if root, else named
 #   deploy/setup.sh bench             those that the benchmark compares with and loads with
+#   deploy/setup.sh rivals            .venv-rivals with libtorrent, and nginx: what the netlab compares with
 #
 # PYTHON=/path/to/python (PYTHON313 for the second) overrides the search. Only `packages` and `bench` ever use root.
 set -eu
@@ -26,25 +27,31 @@ find_python() {
     return 1
 }
 
-# $1: directory, $2: interpreter. An environment whose interpreter is gone or too old is made anew.
+# $1: directory, $2: interpreter, $3: the lock. An environment whose interpreter is gone or too old is made anew.
 make_venv() {
     if ! usable "$1/bin/python" || ! "$1/bin/python" -m pip --version >/dev/null 2>&1; then
         say "making $1 with $("$2" --version)"
         "$2" -m venv --clear "$1"
     fi
-    say "installing requirements/dev.txt into $1"
-    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+    say "installing $3 into $1"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$3"
     touch "$1/.stamp"
 }
 
 set_up_python() {
     python=$(find_python)
-    make_venv .venv "$python"
+    make_venv .venv "$python" requirements/dev.txt
 }
 
 set_up_python_313() {
     python=${PYTHON313:-python3.13}
-    if usable "$python"; then make_venv .venv-3.13 "$python"; else say "no usable $python: nothing will be tested on Python 3.13"; fi
+    if usable "$python"; then make_venv .venv-3.13 "$python" requirements/dev.txt; else say "no usable $python: nothing will be tested on Python 3.13"; fi
+}
+
+set_up_rivals() {
+    python=$(find_python)
+    make_venv .venv-rivals "$python" requirements/rivals.txt
+    set_up_packages missing_netlab_packages
 }
 
 set_up_player() {
@@ -72,6 +79,10 @@ missing_bench_packages() {
     have wrk || echo "wrk: makes the load"
 }
 
+missing_netlab_packages() {
+    have nginx || [ -x /usr/sbin/nginx ] || echo "nginx: the foreign origin of the netlab, and web seed"
+}
+
 install_packages() {
     say "installing from Debian: $*"
     export DEBIAN_FRONTEND=noninteractive
@@ -96,6 +107,7 @@ case "${1:-}" in
     python-3.13) set_up_python_313 ;;
     player) set_up_player ;;
     packages) set_up_packages missing_packages ;;
+    rivals) set_up_rivals ;;
     bench) set_up_packages missing_bench_packages ;;
-    *) sed -n '2,10p' "$0"; exit 2 ;;
+    *) sed -n '2,11p' "$0"; exit 2 ;;
 esac

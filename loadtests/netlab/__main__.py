@@ -13,19 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from loadtests.netlab.laboratory import Setting, laboratory
+from loadtests.netlab.laboratory import Setting, runs_of
 from loadtests.netlab.programs import Plan
 from loadtests.netlab.results import RivalRun, Run, line, summary
 from loadtests.netlab.rivals import torrent_runs
 from swarm.units import parse_bytes, parse_rate
-
-
-def runs_of(setting: Setting, runs: int, warm_ups: int = 0, logs: Path | None = None) -> Iterator[Run]:
-    """In one swarm, each with an object of its own."""
-    with laboratory(setting, logs) as lab:
-        lab.warm_up(warm_ups)
-        for _ in range(runs):
-            yield lab.run()
 
 
 def series(given: argparse.Namespace) -> Iterator[tuple[str, Iterator[Run] | Iterator[RivalRun]]]:

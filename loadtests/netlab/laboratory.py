@@ -7,7 +7,7 @@ import select
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -201,6 +201,14 @@ def laboratory(setting: Setting, keep: Path | None = None) -> Iterator[Laborator
         Programs(hosts, directory, setting.plan) as programs,
     ):
         yield Laboratory(setting, hosts, programs)
+
+
+def runs_of(setting: Setting, runs: int, warm_ups: int = 0, keep: Path | None = None) -> Generator[Run, None, None]:
+    """In one swarm, each with an object of its own, after some that are not measured."""
+    with laboratory(setting, keep) as lab:
+        lab.warm_up(warm_ups)
+        for _ in range(runs):
+            yield lab.run()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import contextlib
 import http.client
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from deploy.programs import ROOT, Program
@@ -83,7 +83,7 @@ class Torrents:
 
 def torrent_runs(
     setting: Setting, runs: int, *, web_seed: bool, settings: Mapping[str, object] | None = None
-) -> Iterator[RivalRun]:
+) -> Generator[RivalRun, None, None]:
     """Each with an object of its own, in one swarm of sessions."""
     with (
         temporary() as directory,

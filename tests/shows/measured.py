@@ -25,6 +25,7 @@ class Measured:
     ok: bool = True
     detail: str = ""
     runs: int = 1
+    network: str = ""  # congestion control and links, where it was not the system's over loopback
 
 
 def at_most(what: str, values: Sequence[float], limit: float, unit: str = "", detail: str = "") -> Measured:
@@ -77,7 +78,7 @@ def row(one: Measured, command: str, now: datetime) -> str:
         one.what,
         f"`{command}`",
         machine(),
-        CONGESTION_CONTROL.read_text().strip() + ", loopback",
+        one.network or CONGESTION_CONTROL.read_text().strip() + ", loopback",
         f"{now:%Y-%m-%d}",
         str(one.runs),
         value,
