@@ -7,15 +7,16 @@ import select
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtests.netlab import bare, cpu, links, viewers
+from loadtests.netlab import bare, cpu, links
 from loadtests.netlab.limit import Account, Rates, Traffic, fluid_limit_s, superpeer_limit_s, void_reasons
 from loadtests.netlab.links import Host, Link
-from loadtests.netlab.programs import VIEWER_PORT, Plan, Programs, total
+from loadtests.netlab.programs import VIEWER_PORT, Plan, Programs, by_label, total
 from loadtests.netlab.results import Run
+from loadtests.netlab.viewers import Got, Mishap, ask_all
 
 PREFIX = "starling-netlab-"
 SETTLED_BYTES = 2048  # what an idle swarm says to itself within a tenth of a second is less
@@ -61,8 +62,8 @@ class Counts:
     got: dict[str, Traffic]
     heard_from_origin: int
     resent: int
-    edges: dict[str, int]
-    reasons: dict[str, int]
+    edges: dict[str, dict[str, int]]  # by host and metric; an edge that is dead is missing
+    reasons: dict[str, dict[str, int]]  # by host and reason
     origin_body: int
     origin_control: int
     origin_requests: int
@@ -73,12 +74,30 @@ class Counts:
             {name: traffic - earlier.got[name] for name, traffic in self.got.items()},
             self.heard_from_origin - earlier.heard_from_origin,
             self.resent - earlier.resent,
-            {name: value - earlier.edges.get(name, 0) for name, value in self.edges.items()},
-            {name: value - earlier.reasons.get(name, 0) for name, value in self.reasons.items()},
+            {name: _less(counted, earlier.edges.get(name, {})) for name, counted in self.edges.items()},
+            {name: _less(counted, earlier.reasons.get(name, {})) for name, counted in self.reasons.items()},
             self.origin_body - earlier.origin_body,
             self.origin_control - earlier.origin_control,
             self.origin_requests - earlier.origin_requests,
         )
+
+    def of_edges(self, metric: str) -> int:
+        return sum(counted[metric] for counted in self.edges.values())
+
+    def by_reason(self) -> dict[str, int]:
+        """Origin bytes of all edges, by why they were asked for."""
+        found: dict[str, int] = {}
+        for counted in self.reasons.values():
+            for reason, count in counted.items():
+                found[reason] = found.get(reason, 0) + count
+        return {reason: count for reason, count in found.items() if count}
+
+
+def _less(counted: Mapping[str, int], earlier: Mapping[str, int]) -> dict[str, int]:
+    return {name: value - earlier.get(name, 0) for name, value in counted.items()}
+
+
+METRICS = ("fetched_bytes_total", "control_bytes_total", "viewer_bytes_total", "origin_bytes_total")
 
 
 class Laboratory:
@@ -98,19 +117,37 @@ class Laboratory:
         return path, make_object(self.programs.media, path, self.setting.size_bytes)
 
     def warm_up(self, objects: int) -> None:
-        """So many objects that are not measured, for a swarm that learns from its own traffic."""
+        """So many objects that are not measured, for a swarm that learns from its traffic. RuntimeError if wrong."""
         for _ in range(objects):
-            path, _ = self.new_object()
-            viewers.ask_all(self.edge_hosts, VIEWER_PORT, path, self.setting.patience_s())
+            path, sha256 = self.new_object()
+            if wrong := not_the_object(self.ask(path), sha256):
+                raise RuntimeError(f"{path}: {', '.join(wrong)}")
 
-    def run(self, meanwhile: Callable[["Laboratory"], None] | None = None) -> Run:
-        """One object asked of all edges at once."""
+    def ask(self, path: str, hosts: Sequence[Host] | None = None, mishaps: Sequence[Mishap] = ()) -> list[Got]:
+        """A viewer at each edge, or at some, at the same instant."""
+        return ask_all(
+            self.edge_hosts if hosts is None else hosts, VIEWER_PORT, path, self.setting.patience_s(), mishaps
+        )
+
+    def run(
+        self,
+        *,
+        asking: Sequence[Host] | None = None,
+        mishaps: Sequence[Mishap] = (),
+        afterwards: Callable[[], None] = lambda: None,
+    ) -> Run:
+        """One object asked of all edges at once, or of some.
+
+        `afterwards` mends what keeps edges from telling their metrics. With a dead one nothing is compared: what it had
+        counted is lost.
+        """
         goodput = bare_goodput(self.hosts)
         path, sha256 = self.new_object()
         before, busy_before = self._count(), cpu.busy(self.programs.pids())
-        got = viewers.ask_all(self.edge_hosts, VIEWER_PORT, path, self.setting.patience_s())
+        got = self.ask(path, asking, mishaps)
         busy = cpu.busy(self.programs.pids())
         sent = {host.name: host.sent() - before.sent[host.name] for host in self.hosts}
+        afterwards()
         settled(self.hosts)
         counts = self._count().since(before)
         accounts = self._accounts(counts, got)
@@ -120,9 +157,10 @@ class Laboratory:
             goodput=goodput,
             finished_s={one.edge: one.took_s for one in got},
             first_byte_s={one.edge: one.first_s for one in got},
+            silent_s={one.edge: one.silent_s for one in got},
             copies=counts.origin_body / self.setting.size_bytes,
             origin_requests=counts.origin_requests,
-            reasons={name: count for name, count in counts.reasons.items() if count},
+            reasons=counts.by_reason(),
             accounts=accounts,
             uplinks_used={
                 host.name: 8 * sent[host.name].link_bytes / host.link.up_bps / max(one.took_s for one in got)
@@ -131,23 +169,13 @@ class Laboratory:
             resent_segments=counts.resent,
             idle=idle,
             programs_cpu_s=busy.programs_since(busy_before),
-            wrong=tuple(f"{one.edge}: {one.error or 'not the object'}" for one in got if one.sha256 != sha256),
+            wrong=not_the_object(got, sha256),
             void=tuple(void_reasons(goodput, idle, accounts)),
         )
 
     def _count(self) -> Counts:
-        edges: dict[str, int] = {}
-        reasons: dict[str, int] = {}
-        requests = 0
-        for host in self.edge_hosts:
-            samples = self.programs.metrics(host)
-            for name in ("fetched_bytes_total", "control_bytes_total", "viewer_bytes_total", "origin_bytes_total"):
-                edges[name] = edges.get(name, 0) + total(samples, f"starling_{name}")
-            for name, value in samples.items():
-                if name.startswith("starling_origin_bytes_total{"):
-                    reason = name.partition('"')[2].partition('"')[0]
-                    reasons[reason] = reasons.get(reason, 0) + round(value)
-            requests += total(samples, "starling_origin_requests_total")
+        samples = {host.name: self.programs.metrics(host) for host in self.edge_hosts if self.programs.lives(host)}
+        requests = sum(total(found, "starling_origin_requests_total") for found in samples.values())
         origin = self.programs.metrics(self.origin_host)
         log = self.programs.origin_log()
         foreign = self.setting.plan.foreign
@@ -156,37 +184,42 @@ class Laboratory:
             got={host.name: host.got() for host in self.hosts},
             heard_from_origin=sum(host.heard_from_origin() for host in self.edge_hosts),
             resent=sum(host.resent() for host in self.hosts),
-            edges=edges,
-            reasons=reasons,
+            edges={
+                name: {metric: total(found, f"starling_{metric}") for metric in METRICS}
+                for name, found in samples.items()
+            },
+            reasons={name: by_label(found, "starling_origin_bytes_total") for name, found in samples.items()},
             origin_body=sum(sent for _, sent in log) if foreign else total(origin, "starling_origin_sent_bytes_total"),
             origin_control=total(origin, "starling_control_bytes_total"),
             origin_requests=len(log) if foreign else requests,
         )
 
-    def _accounts(self, counts: Counts, got: list[viewers.Got]) -> tuple[Account, ...]:
+    def _accounts(self, counts: Counts, got: list[Got]) -> tuple[Account, ...]:
         """Bytes counted three ways. From the interfaces' counts the headers of TCP/IP are taken, packet by packet, and
         segments sent again; what is left are bodies, and what the programs count as control beside them."""
+        if len(counts.edges) < len(self.edge_hosts):
+            return ()
         framing = self.origin_host.framing_bytes
         edges_in = sum(counts.got[host.name].payload_bytes(framing) for host in self.edge_hosts)
-        control = counts.edges["control_bytes_total"] + counts.origin_control
+        control = counts.of_edges("control_bytes_total") + counts.origin_control
         return (
             Account(
                 "from the origin",
                 {
                     "interfaces": counts.heard_from_origin - counts.origin_control,
                     "log" if self.setting.plan.foreign else "ledger": counts.origin_body,
-                    "edges' metrics": counts.edges["origin_bytes_total"],
+                    "edges' metrics": counts.of_edges("origin_bytes_total"),
                 },
             ),
             Account(
                 "into all edges",
-                {"interfaces": edges_in - control, "edges' metrics": counts.edges["fetched_bytes_total"]},
+                {"interfaces": edges_in - control, "edges' metrics": counts.of_edges("fetched_bytes_total")},
             ),
             Account(
                 "to viewers",
                 {
                     "received": sum(one.body_bytes for one in got),
-                    "edges' metrics": counts.edges["viewer_bytes_total"],
+                    "edges' metrics": counts.of_edges("viewer_bytes_total"),
                 },
             ),
         )
@@ -237,6 +270,11 @@ def make_object(media: Path, path: str, size_bytes: int) -> str:
             out.write(block)
     part.rename(media / path[1:])
     return digest.hexdigest()
+
+
+def not_the_object(got: Sequence[Got], sha256: str) -> tuple[str, ...]:
+    """Whose viewers did not get the right body, and why."""
+    return tuple(f"{one.edge}: {one.error or 'not the object'}" for one in got if one.sha256 != sha256)
 
 
 def bare_goodput(hosts: Sequence[Host]) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from loadtests.netlab.spaces import Space
 NETWORK = "10.77.0"  # nobody but the hosts is ever on it
 BURST_BYTES = 32 << 10  # what may leave at once: under 1 % of the objects, and room for a jumbo packet
 QUEUE_S = 0.05  # of a link at its rate, as home routers have
+LITTLE_BYTES = 700
 ORIGIN = 1  # its number
 DELAY_MTU = 9000  # the TUN switch handles packets one by one in Python; at 1500 it would be the limit
 
@@ -121,16 +122,21 @@ class Host:
         self.space.tc(shaping("eth0", self.link.up_bps))
         self._filter("heard", -300, f"ip saddr {address_of(ORIGIN)} counter")
 
-    def _filter(self, table: str, priority: int, rule: str) -> None:
-        """One rule of `nft` for what comes in."""
-        chain = f"chain in {{\ntype filter hook input priority {priority}\n{rule}\n}}"
+    def _filter(self, table: str, priority: int, rule: str, hook: str = "input") -> None:
+        """One rule of `nft` for what comes in, or goes out."""
+        chain = f"chain of {{\ntype filter hook {hook} priority {priority}\n{rule}\n}}"
         self.space.run("nft", "-f", "-", given=f"table ip {table} {{\n{chain}\n}}\n")
 
     def cut(self, others: Sequence["Host"]) -> None:
         """Partition: from now on it hears nothing from them."""
         self._filter("cut", 0, f"ip saddr {{ {', '.join(other.address for other in others)} }} drop")
 
+    def withhold(self, port: int) -> None:
+        """From now on only little is sent from this port: answers of a few hundred bytes pass, pieces do not."""
+        self._filter("cut", 0, f"oifname eth0 tcp sport {port} meta length > {LITTLE_BYTES} drop", "output")
+
     def heal(self) -> None:
+        """End `cut` or `withhold`."""
         self.space.run("nft", "delete", "table", "ip", "cut")
 
     def lose(self, share: float) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -90,6 +91,19 @@ class Programs:
     def pids(self) -> dict[str, int]:
         """Process id by name, for whoever counts CPU time or looks into a host (`nsenter --net --target PID`)."""
         return {program.name: program.process.pid for program in self._started}
+
+    def lives(self, host: Host) -> bool:
+        return self.edges[host.name].process.poll() is None
+
+    def kill(self, host: Host) -> None:
+        """`kill -9` of its edge."""
+        self.edges[host.name].process.kill()
+
+    def stop_for_now(self, host: Host) -> None:
+        self.edges[host.name].process.send_signal(signal.SIGSTOP)
+
+    def go_on(self, host: Host) -> None:
+        self.edges[host.name].process.send_signal(signal.SIGCONT)
 
     def _make_keys(self) -> None:
         command = [sys.executable, "-m", "origin", "keys", str(self.directory / "keys")]
@@ -226,6 +240,11 @@ def rate(bps: int) -> str:
 def total(samples: Mapping[str, float], metric: str) -> int:
     """A metric summed over its labels."""
     return round(sum(v for name, v in samples.items() if name == metric or name.startswith(metric + "{")))
+
+
+def by_label(samples: Mapping[str, float], metric: str) -> dict[str, int]:
+    """A metric with one label, by its value."""
+    return {name.split('"')[1]: round(value) for name, value in samples.items() if name.startswith(metric + "{")}
 
 
 def admin(host: Host, path: str) -> bytes:

@@ -33,6 +33,7 @@ class Run:
     goodput: tuple[float, ...]  # shares of the shaped rate that a bare TCP sender reached
     finished_s: dict[str, float]
     first_byte_s: dict[str, float]
+    silent_s: dict[str, float]  # the longest time a viewer was left without a byte after the first
     copies: float
     origin_requests: int
     reasons: dict[str, int]

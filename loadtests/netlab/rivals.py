@@ -7,12 +7,13 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from deploy.programs import ROOT, Program
-from loadtests.netlab import cpu, viewers
-from loadtests.netlab.laboratory import Setting, bare_goodput, make_object, network, settled, temporary
+from loadtests.netlab import cpu
+from loadtests.netlab.laboratory import Setting, bare_goodput, make_object, network, not_the_object, settled, temporary
 from loadtests.netlab.limit import void_reasons
 from loadtests.netlab.links import Host
 from loadtests.netlab.programs import ADMIN_PORT, ORIGIN_PORT, VIEWER_PORT, start_nginx
 from loadtests.netlab.results import RivalRun
+from loadtests.netlab.viewers import ask_all
 
 PYTHON = ROOT / ".venv-rivals" / "bin" / "python"  # deploy/setup.sh rivals
 SCRIPT = Path(__file__).with_name("torrent.py")
@@ -100,7 +101,7 @@ def _run(setting: Setting, hosts: Sequence[Host], torrents: Torrents, path: str,
     torrents.prepare(path)
     settled(hosts)
     heard, busy = sum(host.heard_from_origin() for host in hosts[1:]), cpu.busy(torrents.pids())
-    got = viewers.ask_all(hosts[1:], VIEWER_PORT, path, setting.patience_s())
+    got = ask_all(hosts[1:], VIEWER_PORT, path, setting.patience_s())
     idle = cpu.busy(torrents.pids()).idle_since(busy)
     settled(hosts)
     from_origin = sum(host.heard_from_origin() for host in hosts[1:]) - heard
@@ -111,6 +112,6 @@ def _run(setting: Setting, hosts: Sequence[Host], torrents: Torrents, path: str,
         last_s=max(one.took_s for one in got),
         copies=from_origin / setting.size_bytes,
         idle=idle,
-        wrong=tuple(f"{one.edge}: {one.error or 'not the object'}" for one in got if one.sha256 != sha256),
+        wrong=not_the_object(got, sha256),
         void=tuple(void_reasons(goodput, idle, ())),
     )

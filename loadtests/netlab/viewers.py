@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loadtests.netlab.links import Host
@@ -22,23 +22,40 @@ class Got:
     sha256: str
     first_s: float  # until the first byte of the body
     took_s: float  # until the last
+    silent_s: float  # the longest time without a byte after the first: what a player's buffer had to bridge
     error: str = ""
 
 
-def ask_all(hosts: Sequence[Host], port: int, path: str, within_s: float) -> list[Got]:
+@dataclass(frozen=True)
+class Mishap:
+    """Something that happens so many seconds after all asked. It must be quick: the viewers wait for it."""
+
+    after_s: float
+    happen: Callable[[], None]
+
+
+def ask_all(hosts: Sequence[Host], port: int, path: str, within_s: float, mishaps: Sequence[Mishap] = ()) -> list[Got]:
     """A viewer's answer from each host's edge. What fails is told in `error`, and holds up nobody else."""
     connections = [host.space.connect(port) for host in hosts]
     try:
-        return asyncio.run(_all(hosts, connections, path, within_s))
+        return asyncio.run(_all(hosts, connections, path, within_s, mishaps))
     finally:
         for connection in connections:
             connection.close()
 
 
-async def _all(hosts: Sequence[Host], connections: Sequence[socket.socket], path: str, within_s: float) -> list[Got]:
+async def _all(
+    hosts: Sequence[Host],
+    connections: Sequence[socket.socket],
+    path: str,
+    within_s: float,
+    mishaps: Sequence[Mishap],
+) -> list[Got]:
     for connection in connections:
         connection.setblocking(False)
     asked_at = time.monotonic()
+    for mishap in mishaps:
+        asyncio.get_running_loop().call_later(mishap.after_s, mishap.happen)
     views = [
         _view(host.name, connection, path, asked_at, within_s)
         for host, connection in zip(hosts, connections, strict=True)
@@ -57,7 +74,8 @@ async def _view(edge: str, connection: socket.socket, path: str, asked_at: float
     except (OSError, ValueError) as refused:
         error = str(refused)
     took_s = time.monotonic() - asked_at
-    return Got(edge, viewer.status, viewer.body_bytes, viewer.hash.hexdigest(), viewer.first_s, took_s, error)
+    sha256 = viewer.hash.hexdigest()
+    return Got(edge, viewer.status, viewer.body_bytes, sha256, viewer.first_s, took_s, viewer.silent_s, error)
 
 
 class _Viewer:
@@ -67,6 +85,8 @@ class _Viewer:
         self.status = 0
         self.body_bytes = 0
         self.first_s = 0.0
+        self.silent_s = 0.0
+        self._last_s = 0.0
         self.hash = hashlib.sha256()
 
     async def watch(self, path: str) -> None:
@@ -95,8 +115,12 @@ class _Viewer:
         return head.decode("latin-1"), rest
 
     def _take(self, data: memoryview) -> int:
+        now_s = time.monotonic() - self._asked_at
         if data and not self.body_bytes:
-            self.first_s = time.monotonic() - self._asked_at
+            self.first_s = now_s
+        elif data:
+            self.silent_s = max(self.silent_s, now_s - self._last_s)
+        self._last_s = now_s
         self.body_bytes += len(data)
         self.hash.update(data)
         return len(data)
