@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtests.netlab import bare, cpu, links
-from loadtests.netlab.limit import Account, Rates, Traffic, fluid_limit_s, superpeer_limit_s, void_reasons
+from loadtests.netlab.limit import (
+    LEAST_GOODPUT,
+    Account,
+    Rates,
+    Traffic,
+    fluid_limit_s,
+    superpeer_limit_s,
+    void_reasons,
+)
 from loadtests.netlab.links import Host, Link
 from loadtests.netlab.programs import VIEWER_PORT, Plan, Programs, by_label, total
 from loadtests.netlab.results import Run
@@ -21,6 +29,7 @@ from loadtests.netlab.viewers import Got, Mishap, ask_all
 PREFIX = "starling-netlab-"
 SETTLED_BYTES = 2048  # what an idle swarm says to itself within a tenth of a second is less
 SETTLE_WITHIN_S = 3.0
+GOODPUT_TRIES = 3
 PATIENCE = 12  # times the limit, and some: then a viewer gives up
 
 
@@ -124,10 +133,9 @@ class Laboratory:
                 raise RuntimeError(f"{path}: {', '.join(wrong)}")
 
     def ask(self, path: str, hosts: Sequence[Host] | None = None, mishaps: Sequence[Mishap] = ()) -> list[Got]:
-        """A viewer at each edge, or at some, at the same instant."""
-        return ask_all(
-            self.edge_hosts if hosts is None else hosts, VIEWER_PORT, path, self.setting.patience_s(), mishaps
-        )
+        """A viewer at each living edge, or at some, at the same instant."""
+        asked = self.programs.living() if hosts is None else hosts
+        return ask_all(asked, VIEWER_PORT, path, self.setting.patience_s(), mishaps)
 
     def run(
         self,
@@ -173,8 +181,14 @@ class Laboratory:
             void=tuple(void_reasons(goodput, idle, accounts)),
         )
 
+    def origin_bytes(self) -> int:
+        """Body bytes the origin sent so far, by its ledger or log."""
+        if self.setting.plan.foreign:
+            return sum(sent for _, sent in self.programs.origin_log())
+        return total(self.programs.metrics(self.origin_host), "starling_origin_sent_bytes_total")
+
     def _count(self) -> Counts:
-        samples = {host.name: self.programs.metrics(host) for host in self.edge_hosts if self.programs.lives(host)}
+        samples = {host.name: self.programs.metrics(host) for host in self.programs.living()}
         requests = sum(total(found, "starling_origin_requests_total") for found in samples.values())
         origin = self.programs.metrics(self.origin_host)
         log = self.programs.origin_log()
@@ -189,7 +203,7 @@ class Laboratory:
                 for name, found in samples.items()
             },
             reasons={name: by_label(found, "starling_origin_bytes_total") for name, found in samples.items()},
-            origin_body=sum(sent for _, sent in log) if foreign else total(origin, "starling_origin_sent_bytes_total"),
+            origin_body=self.origin_bytes(),
             origin_control=total(origin, "starling_control_bytes_total"),
             origin_requests=len(log) if foreign else requests,
         )
@@ -281,10 +295,18 @@ def bare_goodput(hosts: Sequence[Host]) -> tuple[float, ...]:
     """What a bare TCP sender reaches of the shaped rate: from the origin, and from one edge to another."""
     origin, *edges = hosts
     pairs = [(origin, edges[0])] + [(edges[0], edges[-1])] * (len(edges) > 1)
-    return tuple(
-        bare.goodput_bps(sender, receiver) / min(sender.link.up_bps, receiver.link.down_bps)
-        for sender, receiver in pairs
-    )
+    return tuple(_goodput(sender, receiver) for sender, receiver in pairs)
+
+
+def _goodput(sender: Host, receiver: Host) -> float:
+    """As a share of the shaped rate. Tried again while it is too low: another program may have had the CPU."""
+    rate_bps = min(sender.link.up_bps, receiver.link.down_bps)
+    best = 0.0
+    for _ in range(GOODPUT_TRIES):
+        best = max(best, bare.goodput_bps(sender, receiver) / rate_bps)
+        if best >= LEAST_GOODPUT:
+            break
+    return best
 
 
 def settled(hosts: Sequence[Host]) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,7 @@ class Plan:
     superpeers: int = 0
     swarm: bool = True  # else every edge stands alone
     memory: str = "512MiB"
+    late: int = 0  # so many edges, the last, are not started with the others
 
 
 class Programs:
@@ -70,8 +72,8 @@ class Programs:
         try:
             self._make_keys()
             self._start_origin()
-            for number in range(len(self.edge_hosts)):
-                self.start_edge(number)
+            for host in self.edge_hosts[: len(self.edge_hosts) - self.plan.late]:
+                self.start_edge(host)
             if self.plan.swarm:
                 self.wait_joined()
         except BaseException:
@@ -93,11 +95,21 @@ class Programs:
         return {program.name: program.process.pid for program in self._started}
 
     def lives(self, host: Host) -> bool:
-        return self.edges[host.name].process.poll() is None
+        return host.name in self.edges and self.edges[host.name].process.poll() is None
 
     def kill(self, host: Host) -> None:
         """`kill -9` of its edge."""
-        self.edges[host.name].process.kill()
+        self.edges[host.name].kill()
+
+    def leave(self, host: Host) -> None:
+        """Its edge takes its leave, as on SIGTERM."""
+        self.edges[host.name].stop()
+
+    def empty(self, host: Host) -> None:
+        """What its edge, which has ended, had cached is lost; its key and its last view are not."""
+        for entry in (self.directory / host.name).iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
 
     def stop_for_now(self, host: Host) -> None:
         self.edges[host.name].process.send_signal(signal.SIGSTOP)
@@ -138,11 +150,15 @@ class Programs:
                 swarm["capacity"] = rate(host.link.up_bps)
         self.origin = self._start(host, "origin", "origin", config)
 
-    def start_edge(self, number: int) -> Program:
-        """The edge on that edge host."""
-        host = self.edge_hosts[number]
-        self.edges[host.name] = self._start(host, host.name, "edge", self._edge_config(number))
+    def start_edge(self, host: Host) -> Program:
+        """The edge on that host; started anew if it has ended, with what it left on disk."""
+        config = self._edge_config(self.edge_hosts.index(host))
+        self.edges[host.name] = self._start(host, host.name, "edge", config)
         return self.edges[host.name]
+
+    def living(self) -> list[Host]:
+        """The hosts whose edges run."""
+        return [host for host in self.edge_hosts if self.lives(host)]
 
     def _edge_config(self, number: int) -> dict[str, object]:
         host, plan = self.edge_hosts[number], self.plan
@@ -187,23 +203,23 @@ class Programs:
             return Program(name, command, self.directory / f"{name}.log", on_started=self._started.append)
 
     def wait_joined(self) -> None:
-        """Until every edge carries weight and sees all it should. TimeoutError says who does not."""
+        """Until every living edge carries weight and sees whom it should. TimeoutError says who does not."""
         _wait(lambda: not self._not_joined(), JOINED_WITHIN_S, lambda: f"not joined: {self._not_joined()}")
 
     def _not_joined(self) -> dict[str, str]:
         waiting = {}
-        for number, host in enumerate(self.edge_hosts):
+        for host in self.living():
             status = self.status(host)
             alive = {peer["node"] for peer in status["peers"] if peer["state"] == "alive"}
-            if status["state"] != "alive" or not alive >= self._must_see(number):
+            if status["state"] != "alive" or alive != self._must_see(host):
                 waiting[host.name] = f"{status['state']}, sees {sorted(alive)}, {status['troubles']}"
         return waiting
 
-    def _must_see(self, number: int) -> set[str]:
-        """In the superpeer topology a leaf knows the superpeers alone."""
-        leaf = self.plan.topology == "superpeer" and number >= self.plan.superpeers
-        known = self.edge_hosts[: self.plan.superpeers] if leaf else self.edge_hosts
-        return {host.name for host in known} - {self.edge_hosts[number].name}
+    def _must_see(self, host: Host) -> set[str]:
+        """All the others; in the superpeer topology a leaf knows the superpeers alone."""
+        superpeers = self.edge_hosts[: self.plan.superpeers]
+        leaf = self.plan.topology == "superpeer" and host not in superpeers
+        return {other.name for other in self.living() if other is not host and not (leaf and other not in superpeers)}
 
     def status(self, host: Host) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(admin(host, "/status"))
