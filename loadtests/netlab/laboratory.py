@@ -167,6 +167,7 @@ class Laboratory:
             first_byte_s={one.edge: one.first_s for one in got},
             silent_s={one.edge: one.silent_s for one in got},
             copies=counts.origin_body / self.setting.size_bytes,
+            heard_copies=counts.heard_from_origin / self.setting.size_bytes,
             origin_requests=counts.origin_requests,
             reasons=counts.by_reason(),
             accounts=accounts,

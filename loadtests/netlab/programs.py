@@ -6,6 +6,7 @@ Ports are the usual ones: every host has its own network.
 import contextlib
 import http.client
 import json
+import os
 import select
 import shutil
 import signal
@@ -91,8 +92,8 @@ class Programs:
                 program.kill()
 
     def pids(self) -> dict[str, int]:
-        """Process id by name, for whoever counts CPU time or looks into a host (`nsenter --net --target PID`)."""
-        return {program.name: program.process.pid for program in self._started}
+        """Process id by name, ours too: for CPU time, or to look into a host (`nsenter --net --target PID`)."""
+        return {program.name: program.process.pid for program in self._started} | {"netlab": os.getpid()}
 
     def lives(self, host: Host) -> bool:
         return host.name in self.edges and self.edges[host.name].process.poll() is None

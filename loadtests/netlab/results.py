@@ -34,7 +34,8 @@ class Run:
     finished_s: dict[str, float]
     first_byte_s: dict[str, float]
     silent_s: dict[str, float]  # the longest time a viewer was left without a byte after the first
-    copies: float
+    copies: float  # by the origin's ledger or log
+    heard_copies: float  # by the interfaces, headers of HTTP and control included: right when edges die too
     origin_requests: int
     reasons: dict[str, int]
     accounts: tuple[Account, ...]
@@ -67,7 +68,7 @@ def line(run: Run | RivalRun) -> str:
             f"; first done {min(run.finished_s.values()):.2f} s; first byte {max(run.first_byte_s.values()):.2f} s; "
             f"uplinks used: origin {run.uplinks_used['origin']:.2f}, edges {min(edges_up):.2f} to {max(edges_up):.2f}; "
             f"{run.origin_requests} requests; {run.resent_segments} segments sent again; "
-            f"CPU of an edge {max(edges_cpu_s):.1f} s"
+            f"CPU of an edge {max(edges_cpu_s):.1f} s, of all {sum(run.programs_cpu_s.values()):.1f} s"
         )
     amiss = [f"WRONG {what}" for what in run.wrong] + [f"VOID {why}" for why in run.void]
     return "\n        ".join([words, *amiss])

@@ -7,8 +7,8 @@ byte for longer than that.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from loadtests.netlab.laboratory import Setting, laboratory
-from loadtests.netlab.programs import Plan, total
+from loadtests.netlab.laboratory import Laboratory, Setting, laboratory
+from loadtests.netlab.programs import Plan
 from loadtests.netlab.results import Run, line
 from loadtests.netlab.viewers import Mishap
 from tests.shows.measured import Measured, all_held, at_most
@@ -42,7 +42,7 @@ def _figures(origin: str, setting: Setting) -> Iterator[Measured]:
     killed = [_killed(setting, moment) for moment in MOMENTS for _ in range(RUNS)]
     name = f"netlab, one of four homes killed, {origin}"
     wrong = [what for one in killed for what in one.run.wrong]
-    excess = [one.run.copies - one.lost for one in killed]
+    excess = [one.run.heard_copies - one.lost for one in killed]
     silent_s = [max(one.run.silent_s.values()) for one in killed]
     found = [
         all_held(f"{name}: bodies by SHA-256", wrong, 3 * len(killed), len(killed)),
@@ -53,19 +53,32 @@ def _figures(origin: str, setting: Setting) -> Iterator[Measured]:
         yield replace(figure, network=NETWORK)
 
 
+class _Victim:
+    """An edge whose interface is read when all have asked, and again when it is killed."""
+
+    def __init__(self, lab: Laboratory) -> None:
+        self._lab = lab
+        self._host, *self.others = lab.edge_hosts
+        self._before = (0, 0)
+        self.lost = 0.0
+
+    def mishaps(self, moment: float) -> list[Mishap]:
+        return [Mishap(0.0, self._watch), Mishap(moment * self._lab.setting.limit_s(1.0), self._die)]
+
+    def _watch(self) -> None:
+        self._before = self._host.heard_from_origin(), self._host.payload_sent()
+
+    def _die(self) -> None:
+        """Of what it had fetched, one of the others had at least what it had sent them on average."""
+        self._lab.programs.kill(self._host)
+        fetched = self._host.heard_from_origin() - self._before[0]
+        relayed = (self._host.payload_sent() - self._before[1]) / len(self.others)
+        self.lost = max(0.0, fetched - relayed) / self._lab.setting.size_bytes
+
+
 def _killed(setting: Setting, moment: float) -> Killed:
-    lost = [0.0]
     with laboratory(setting) as lab:
-        victim, *others = lab.edge_hosts
-
-        def kill() -> None:
-            """What it had sent to the others on average is the least that one of them had of what it had fetched."""
-            samples = lab.programs.metrics(victim)
-            fetched = total(samples, "starling_origin_bytes_total")
-            relayed = total(samples, "starling_peer_sent_bytes_total") / len(others)
-            lost[0] = max(0.0, fetched - relayed) / setting.size_bytes
-            lab.programs.kill(victim)
-
-        found = lab.run(asking=others, mishaps=[Mishap(moment * setting.limit_s(1.0), kill)])
-    print(f"killed at {moment}, alone with {lost[0]:.4f}: {line(found)}", flush=True)
-    return Killed(found, lost[0])
+        victim = _Victim(lab)
+        found = lab.run(asking=victim.others, mishaps=victim.mishaps(moment))
+    print(f"killed at {moment}, alone with {victim.lost:.4f}: {line(found)}", flush=True)
+    return Killed(found, victim.lost)
