@@ -36,12 +36,6 @@ def superpeer_limit_s(size_bytes: int, edges: int, superpeers: int, rates: Rates
     return max(bits / rates.origin_up_bps, bits / rates.down_bps, relayed)
 
 
-def client_server_limit_s(size_bytes: int, edges: int, rates: Rates) -> float:
-    """The shortest time without a swarm: max(N*F/u_s, F/d)."""
-    bits = 8 * size_bytes
-    return max(edges * bits / rates.origin_up_bps, bits / rates.down_bps)
-
-
 @dataclass(frozen=True)
 class Traffic:
     """What a link carried one way: bytes and packets as its queue counts them, segment by segment."""
@@ -49,15 +43,17 @@ class Traffic:
     link_bytes: int = 0
     packets: int = 0
 
-    def __add__(self, other: "Traffic") -> "Traffic":
-        return Traffic(self.link_bytes + other.link_bytes, self.packets + other.packets)
-
     def __sub__(self, earlier: "Traffic") -> "Traffic":
         return Traffic(self.link_bytes - earlier.link_bytes, self.packets - earlier.packets)
 
     def payload_bytes(self, framing_bytes: int) -> int:
         """What was inside TCP: less `framing_bytes` and the headers of IP and TCP for each packet."""
         return self.link_bytes - self.packets * (framing_bytes + IP_TCP_BYTES)
+
+
+def most_goodput(mtu: int, framing_bytes: int) -> float:
+    """The share of a link's rate that full packets leave to payload."""
+    return (mtu - IP_TCP_BYTES) / (mtu + framing_bytes)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ BURST_BYTES = 32 << 10  # what may leave at once: under 1 % of the objects, and 
 QUEUE_S = 0.05  # of a link at its rate, as home routers have
 LITTLE_BYTES = 700
 ORIGIN = 1  # its number
+MTU = 1500
 DELAY_MTU = 9000  # the TUN switch handles packets one by one in Python; at 1500 it would be the limit
 
 
@@ -89,6 +90,7 @@ class Host:
         self.address = address_of(number)
         self.space = Space(name)
         self.framing_bytes = framing_bytes
+        self.mtu = MTU
         self.port: tuple[Space, str] | None = None  # the other end of its link, where its downlink is shaped
 
     def __repr__(self) -> str:
@@ -117,7 +119,8 @@ class Host:
         """Bytes inside TCP that came from the origin; those that were lost on the way and sent again count once."""
         return heard(self.space.run("nft", "-j", "list", "table", "ip", "heard")).payload_bytes(framing_bytes=0)
 
-    def come_up(self, congestion: str, mtu: int = 1500) -> None:
+    def come_up(self, congestion: str, mtu: int = MTU) -> None:
+        self.mtu = mtu
         self.space.ip(f"addr add {self.address}/24 dev eth0", f"link set eth0 mtu {mtu} up", route(congestion))
         self.space.tc(shaping("eth0", self.link.up_bps))
         self._filter("heard", -300, f"ip saddr {address_of(ORIGIN)} counter")

@@ -251,7 +251,7 @@ def start_nginx(host: Host, directory: Path, media: Path, started: list[Program]
 
 def rate(bps: int) -> str:
     """As configurations write it."""
-    return f"{bps / 1000:g}kbit"
+    return f"{bps / 1000:.0f}kbit"
 
 
 def total(samples: Mapping[str, float], metric: str) -> int:

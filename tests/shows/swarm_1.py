@@ -1,21 +1,19 @@
 """Line 1: one object asked of all edges at once on shaped links, against the fluid limit, libtorrent and no swarm."""
 
-import contextlib
 import subprocess
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
 
 from loadtests.netlab.laboratory import Setting, runs_of
 from loadtests.netlab.programs import Plan
-from loadtests.netlab.results import RivalRun, Run, line
+from loadtests.netlab.results import RivalRun, Run
 from loadtests.netlab.rivals import torrent_runs
 from tests.shows.measured import ROOT, Measured, all_held, text_of
+from tests.shows.standing import SPARE, standing
 
 RUNS = 5
 NO_SWARM_RUNS = 2  # a minute each, and always the same
-SPARE = 5  # runs more, in place of void ones
 WARM_UPS = 10
 MOST_COPIES = 1.01
 WORST = 1.10
@@ -65,19 +63,6 @@ def _with(congestion: str) -> Iterator[Measured]:
     for web_seed, name in ((False, "libtorrent, origin as seed"), (True, "libtorrent, origin as web seed")):
         rivals = standing(torrent_runs(usual, RUNS + SPARE, web_seed=web_seed), RUNS, name)
         yield told(congestion, name, rivals)
-
-
-def standing(runs: Generator[Any, None, None], wanted: int, name: str) -> list[Any]:
-    """The first so many that stand; what is void is said, and another run takes its place."""
-    found: list[Any] = []
-    with contextlib.closing(runs):
-        for one in runs:
-            print(f"{name}: {line(one)}", flush=True)
-            if not one.void:
-                found.append(one)
-            if len(found) == wanted:
-                break
-    return found
 
 
 def judged(variant: Variant, congestion: str, runs: Sequence[Run]) -> Iterator[Measured]:

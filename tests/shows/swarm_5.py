@@ -1,16 +1,17 @@
 """Line 5: laggards on shaped links: one slow, one stopped, all silent, one that takes and never sends."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from statistics import median
 
-from loadtests.netlab.laboratory import Laboratory, Setting, laboratory
+from loadtests.netlab.laboratory import Laboratory, Setting, laboratory, runs_of
 from loadtests.netlab.links import Host, Link
 from loadtests.netlab.programs import ORIGIN_PORT, PEER_PORT
-from loadtests.netlab.results import Run, line
+from loadtests.netlab.results import Run
 from loadtests.netlab.viewers import Mishap, ask_all
 from tests.shows.measured import Measured, all_held, text_of
+from tests.shows.standing import SPARE, standing
 
 RUNS = 3
 MBIT, MIB = 1_000_000, 1 << 20
@@ -23,71 +24,73 @@ NETWORK = "bbr, netlab"
 
 
 def run() -> list[Measured]:
-    without_s = _seven()
+    seven = standing(runs_of(replace(EIGHT, edges=7), RUNS + SPARE), RUNS, "seven edges")
+    if not seven:
+        return [Measured("netlab, seven edges", None, ok=False, detail="no run stands", network=NETWORK)]
+    without_s = median(one.last_s for one in seven)
+    first, following = _taking()
+    slow, stopped = (standing(runs, RUNS, "laggard") for runs in (_slow(), _stopped()))
     return [
-        *_compared("one of eight edges has a tenth of the speed", [_slow(RUNS)], without_s, [MOST_LATER]),
-        *_compared("one of eight edges is stopped (SIGSTOP)", [_stopped(RUNS)], without_s, [MOST_LATER]),
-        *_compared("one of eight edges takes and never sends", _taking(RUNS), without_s, [MOST_FIRST, MOST_NEXT]),
+        *_compared("one of eight edges has a tenth of the speed", slow, without_s, MOST_LATER),
+        *_compared("one of eight edges is stopped (SIGSTOP)", stopped, without_s, MOST_LATER),
+        *_compared("one of eight edges takes and never sends, first object", first, without_s, MOST_FIRST),
+        *_compared("one of eight edges takes and never sends, next object", following, without_s, MOST_NEXT),
         *_silent(),
     ]
-
-
-def _seven() -> float:
-    """The last edge's finish in a swarm without the laggard."""
-    with laboratory(replace(EIGHT, edges=7)) as lab:
-        return median(_told(lab.run()).last_s for _ in range(RUNS))
-
-
-def _told(run: Run) -> Run:
-    print(line(run), flush=True)
-    return run
 
 
 def _laggard(lab: Laboratory) -> Host:
     return lab.edge_hosts[1]
 
 
-def _slow(runs: int) -> list[Run]:
+def _slow() -> Generator[Run, None, None]:
     with laboratory(EIGHT) as lab:
         _laggard(lab).reshape(TENTH)
-        return [_told(lab.run()) for _ in range(runs)]
+        while True:
+            yield lab.run()
 
 
-def _stopped(runs: int) -> list[Run]:
-    found = []
+def _stopped() -> Generator[Run, None, None]:
     with laboratory(EIGHT) as lab:
         victim = _laggard(lab)
         others = [host for host in lab.edge_hosts if host is not victim]
-        for _ in range(runs):
-            stop = Mishap(STOPPED_AT * lab.setting.limit_s(1.0), lambda: lab.programs.stop_for_now(victim))
-            found.append(_told(lab.run(asking=others, mishaps=[stop], afterwards=lambda: lab.programs.go_on(victim))))
+        stop = Mishap(STOPPED_AT * lab.setting.limit_s(1.0), lambda: lab.programs.stop_for_now(victim))
+        while True:
+            yield lab.run(asking=others, mishaps=[stop], afterwards=lambda: lab.programs.go_on(victim))
             lab.programs.wait_joined()
-    return found
 
 
-def _taking(runs: int) -> list[list[Run]]:
+def _taking() -> tuple[list[Run], list[Run]]:
     """The first object of each swarm, and the next."""
-    found: list[list[Run]] = [[], []]
-    for _ in range(runs):
-        with laboratory(EIGHT) as lab:
-            _laggard(lab).withhold(PEER_PORT)
-            for runs_of_turn in found:
-                runs_of_turn.append(_told(lab.run()))
-    return found
+    first: list[Run] = []
+    following: list[Run] = []
+    for _ in range(RUNS + SPARE):
+        pair = standing(_two_while_one_takes(), 2, "takes and never sends")
+        if len(pair) == 2:
+            first.append(pair[0])
+            following.append(pair[1])
+        if len(first) == RUNS:
+            break
+    return first, following
 
 
-def _compared(what: str, turns: list[list[Run]], without_s: float, limits: list[float]) -> Iterator[Measured]:
+def _two_while_one_takes() -> Generator[Run, None, None]:
+    with laboratory(EIGHT) as lab:
+        _laggard(lab).withhold(PEER_PORT)
+        for _ in range(2):
+            yield lab.run()
+
+
+def _compared(what: str, runs: list[Run], without_s: float, limit: float) -> Iterator[Measured]:
     """The other seven's last finish by the one without the laggard."""
-    for turn, (runs, limit) in enumerate(zip(turns, limits, strict=True)):
-        name = f"netlab, {what}" + (f", object {turn + 1}" if len(turns) > 1 else "")
-        stand = [one for one in runs if not one.void]
-        ratios = [max(s for edge, s in one.finished_s.items() if edge != "edge-2") / without_s for one in stand]
-        ok = len(stand) == len(runs) and median(ratios) <= limit
-        detail = ", ".join(text_of(ratio) for ratio in ratios) or "no run stands"
-        value = median(ratios) if ratios else None
-        yield Measured(f"{name}: the others / without it", value, "", limit, ok, detail, len(stand), NETWORK)
-        wrong = [w for one in runs for w in one.wrong]
-        yield replace(all_held(f"{name}: bodies by SHA-256", wrong, len(runs) * 8, len(runs)), network=NETWORK)
+    name = f"netlab, {what}"
+    ratios = [max(s for edge, s in one.finished_s.items() if edge != "edge-2") / without_s for one in runs]
+    detail = ", ".join(text_of(ratio) for ratio in ratios) or "no run stands"
+    typical = median(ratios) if ratios else None
+    ok = len(runs) == RUNS and typical is not None and typical <= limit
+    yield Measured(f"{name}: the others / without it", typical, "", limit, ok, detail, len(runs), NETWORK)
+    wrong = [what for one in runs for what in one.wrong]
+    yield replace(all_held(f"{name}: bodies by SHA-256", wrong, len(runs) * 8, len(runs)), network=NETWORK)
 
 
 def _silent() -> Iterator[Measured]:

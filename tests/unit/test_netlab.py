@@ -10,8 +10,8 @@ from loadtests.netlab.limit import (
     Account,
     Rates,
     Traffic,
-    client_server_limit_s,
     fluid_limit_s,
+    most_goodput,
     superpeer_limit_s,
     void_reasons,
 )
@@ -37,10 +37,9 @@ def test_the_fluid_limit_of_forty_million_bytes_at_eight_edges(origin: int, up: 
     assert fluid_limit_s(40 * MB, 8, rates) == pytest.approx(expected_s)
 
 
-def test_the_limits_of_the_other_ways():
+def test_the_limit_where_only_superpeers_upload():
     rates = Rates(40, 40, 40).times(MBIT)
     assert superpeer_limit_s(40 * MB, edges=9, superpeers=2, rates=rates) == 8 * 8 / 2
-    assert client_server_limit_s(40 * MB, edges=9, rates=rates) == 9 * 8
 
 
 def test_a_setting_adds_four_round_trips_and_takes_goodput_for_rate():
@@ -55,7 +54,12 @@ def test_payload_is_what_is_left_without_headers():
     """8 MiB over TCP as counted once: 16,777,216 bytes of payload in 11,600 packets, with a handshake of 88 bytes."""
     traffic = Traffic(17_542_904, 11_600)
     assert traffic.payload_bytes(framing_bytes=14) == 16_777_216 + 88
-    assert Traffic(10, 2) + Traffic(5, 1) - Traffic(1, 1) == Traffic(14, 2)
+    assert Traffic(15, 3) - Traffic(1, 1) == Traffic(14, 2)
+
+
+def test_what_headers_leave_of_a_link():
+    assert most_goodput(1500, framing_bytes=14) == pytest.approx(0.956, abs=0.001)
+    assert most_goodput(9000, framing_bytes=0) == pytest.approx(0.994, abs=0.001)
 
 
 def test_counts_agree_to_a_hundredth_of_the_largest():
@@ -80,7 +84,7 @@ def test_what_the_kernel_is_told():
         "qdisc replace dev eth0 root tbf rate 40000000bit burst 32768 latency 50ms"
     )
     assert links.route("cubic") == "route replace 10.77.0.0/24 dev eth0 congctl cubic"
-    assert rate(12_500_000) == "12500kbit"
+    assert (rate(12_500_000), rate(1_000_000_000)) == ("12500kbit", "1000000kbit")
 
 
 def test_what_the_kernel_says():
