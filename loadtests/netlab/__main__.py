@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from deploy.parents import stop_with_make
 from loadtests.netlab.laboratory import Setting, runs_of
 from loadtests.netlab.programs import Plan
 from loadtests.netlab.results import RivalRun, Run, line, summary
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("netlab: needs root, for network namespaces", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the programs end in order
+    stop_with_make()
     found: dict[str, list[Run | RivalRun]] = {}
     for name, runs in series(given):
         print(f"{name}, {given.congestion}", flush=True)

@@ -301,8 +301,10 @@ def bare_goodput(hosts: Sequence[Host]) -> tuple[float, ...]:
 
 
 def _goodput(sender: Host, receiver: Host) -> float:
-    """As a share of the shaped rate. Tried again while it is too low: another program may have had the CPU. A reader that
-    was late can find more than packets can carry."""
+    """As a share of the shaped rate. Tried again while it is too low, for another program may have had the CPU.
+
+    A reader that was late may seem to have got more than packets can carry.
+    """
     rate_bps = min(sender.link.up_bps, receiver.link.down_bps)
     best = 0.0
     for _ in range(GOODPUT_TRIES):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from loadtests.netlab import cpu, links
+from loadtests.netlab.__main__ import parse, setting_of
 from loadtests.netlab.laboratory import Setting
 from loadtests.netlab.limit import (
     Account,
@@ -137,3 +138,20 @@ def test_a_viewer_takes_a_whole_answer_of_stated_length_only():
         understand("HTTP/1.1 503 Busy\r\nContent-Length: 12")
     with pytest.raises(ValueError, match="None"):
         understand("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked")
+
+
+def test_a_command_line_says_what_is_measured():
+    assert setting_of(parse([])) == Setting(edges=8, size_bytes=32 << 20, congestion="bbr", plan=Plan(superpeers=4))
+    line = (
+        "--edges 3 --rate 20mbit --origin-rate 5mbit --size 1MiB --congestion cubic --rtt-ms 40 --foreign --no-capacity"
+    )
+    assert setting_of(parse(line.split())) == Setting(
+        edges=3,
+        up_bps=20 * MBIT,
+        down_bps=20 * MBIT,
+        origin_bps=5 * MBIT,
+        size_bytes=1 << 20,
+        congestion="cubic",
+        rtt_s=0.04,
+        plan=Plan(foreign=True, capacities=False, superpeers=3),
+    )
