@@ -51,8 +51,8 @@ class BodyFile:
         return now < self._checked_until
 
     def is_at_hand(self, size: int) -> bool:
-        """Whether the kernel has it in memory, by its ends: what it gives up goes whole, or nearly."""
-        return all(read_at_hand(self.descriptor, at, 1) is not None for at in (0, size - 1))
+        """Whether the kernel has it in memory, by its last byte: what it gives up goes whole, or nearly."""
+        return read_at_hand(self.descriptor, size - 1, 1) is not None
 
     def is_as_checked(self) -> bool:
         return self.changed_ns() == self.checked_ns
