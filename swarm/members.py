@@ -15,6 +15,7 @@ FORMAT = 1
 ANNOUNCEMENT_CONTEXT = b"starling announcement\0"
 MOST_NAME_BYTES = 128
 MOST_MEMBERS = 10_000
+EDGE, SUPERPEER = "edge", "superpeer"  # roles
 
 
 class State(StrEnum):
@@ -27,7 +28,9 @@ class State(StrEnum):
 class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     """ "I am here", signed with the node's own key. `address` None: the one the tracker saw, with `port`.
 
-    `incarnation`: milliseconds of the node's wall clock when it started; a restart has a higher one.
+    `incarnation`: milliseconds of the node's wall clock when it started; a restart has a higher one. `refutation`: how
+    often it has spoken anew since then, to refute a suspicion or to say goodbye (`leaving`). `gossips`: it answers at
+    `GOSSIP_PATH`. `role`: of the superpeer topology; a word of `swarm.role` in the configuration.
     """
 
     format: int = FORMAT
@@ -38,6 +41,15 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = ""
     capacity_bps: float | None = None
     incarnation: int = 0
+    refutation: int = 0
+    leaving: bool = False
+    gossips: bool = False
+    role: str = EDGE
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Of two announcements of one node the one with the higher stamp is in force."""
+        return self.incarnation, self.refutation
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -101,6 +113,7 @@ class Peer:
     state: State
     capacity_bps: float | None
     incarnation: int = 0
+    role: str = EDGE
 
 
 @dataclass(frozen=True)
@@ -119,4 +132,6 @@ class View:
 
 def peer_of(member: Member) -> Peer:
     said = read_announcement(member.signed)
-    return Peer(said.node, member.address, said.key, said.zone, member.state, said.capacity_bps, said.incarnation)
+    return Peer(
+        said.node, member.address, said.key, said.zone, member.state, said.capacity_bps, said.incarnation, said.role
+    )
