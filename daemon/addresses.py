@@ -86,3 +86,13 @@ def parse_network(value: object) -> Network:
         return Network(str(ipaddress.ip_network(value)))
     except ValueError:
         raise ValueError(f"expected {NETWORK_EXPECTED}") from None
+
+
+def url_host(remote: str) -> str:
+    """An IP address as it stands in a URL."""
+    try:
+        address = ipaddress.ip_address(remote)
+    except ValueError:
+        return remote
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address) if mapped or address.version == 4 else f"[{address}]"

@@ -22,6 +22,7 @@ from swarm.wire import FRAMES_TYPE, MESSAGE_TYPE, Ask, Frame, FrameReader, decod
 ASK_PATH = "/-/swarm/ask"
 ANNOUNCE_PATH = "/-/swarm/announce"
 PURGE_PATH = "/-/swarm/purge"
+GOSSIP_PATH = "/-/swarm/gossip"
 CONNECT_S = 1.0
 SILENCE_S = 1.0  # an edge that sends nothing, not even a WAIT, for so long is given up (DESIGN 5)
 MOST_MESSAGE_BYTES = 16 << 20

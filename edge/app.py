@@ -30,6 +30,7 @@ from edge.cors import METHODS
 from edge.disk import Logged
 from edge.fills import Fills
 from edge.front import Front
+from edge.gossip import Gossiping
 from edge.held import Held
 from edge.hits import OFFERED, Hits
 from edge.membership import Membership
@@ -91,11 +92,22 @@ class Edge:
         self.purges = Purges(self.book, self.roster, self.asker, self.metrics, purge_file)
         self.store.pointers.allows = self.purges.allows
         self.roster.on_view = self.purges.on_view
+        self.metrics.peers.read = self.roster.counts
         self.membership: Membership | None = None
+        self.gossip: Gossiping | None = None
+        self._gatekeeper: Gatekeeper | None = None
         if config.swarm is not None:
             file = ViewFile(directory / "view") if directory else None
-            self.membership = membership = Membership(config.swarm.tracker, self.asker, self.roster, file, self.metrics)
+            swarm = config.swarm
+            self._gatekeeper = gatekeeper = Gatekeeper(config.node, secrets)
+            self.gossip = gossip = Gossiping(
+                self.asker, gatekeeper, signer, self.metrics, swarm.seeds, topology=swarm.topology, role=swarm.role
+            )
+            self.membership = membership = Membership(
+                swarm.tracker, self.asker, self.roster, file, self.metrics, gossip, swarm.role
+            )
             self.purges.is_member = lambda: membership.settled
+            self.metrics.peers.read = membership.counts
         self._viewer_http = ViewerHttp(
             config.node,
             self.sites,
@@ -118,12 +130,11 @@ class Edge:
         self._viewer_app.on_response_prepare.append(self._on_response)
         self.pages.add_to(self._viewer_app)
         self._viewer_app.router.add_route("*", "/{path:.*}", self._viewer_http.handle)
-        gatekeeper = Gatekeeper(config.node, secrets) if secrets else None
         self.peers = None
-        if gatekeeper is not None:
+        if self._gatekeeper is not None:
             sites = frozenset(self._origins)
             self.peers = PeerHttp(
-                gatekeeper, self.roster, self.store, self.fills, self.resolver, sites, self.metrics, self.purges
+                self._gatekeeper, self.roster, self.store, self.fills, self.resolver, sites, self.metrics, self.purges
             )
         self._draining = False
         self._drained = asyncio.Event()
@@ -133,7 +144,6 @@ class Edge:
         self._addresses: dict[str, str] = {}
         self._peer_port = 0
         self.metrics.ready.read = lambda: float(not self._missing())
-        self.metrics.peers.read = self.roster.counts
 
     def __repr__(self) -> str:
         return f"<Edge {self.config.node} {self._addresses}>"
@@ -165,8 +175,6 @@ class Edge:
             log.warning("limits.%s: read, but not enforced in this version yet", ", limits.".join(limited))
         if not HLS_JS.is_file():
             log.warning("the page /-/player/ has no hls.js: run make setup (before pip install)")
-        if config.swarm is not None and config.swarm.seeds:
-            log.warning("swarm.seeds: read, but there is no gossip in this version yet; the tracker alone is asked")
 
     async def start(self) -> None:
         """StartupError for what the operator must mend; whatever was opened is closed again."""
@@ -203,8 +211,10 @@ class Edge:
             Naming(tuple(self._origins), lambda host: self.sites.site_of(host), self.sites.path),
         )
         await self._serve("admin", admin.app(), config.admin.listen, None)
-        if self.peers is not None:
-            await self._serve("peer", self.peers.app(), config.peer.listen, congestion)
+        if self.peers is not None and self.gossip is not None:
+            peer_app = self.peers.app()
+            self.gossip.add_to(peer_app)
+            await self._serve("peer", peer_app, config.peer.listen, congestion)
         await self._serve_viewers(config.viewer, congestion, _tls(config))
         self._listening = True
 
@@ -337,6 +347,8 @@ class Edge:
             await self._front.close(FINISH_S)
         for runner in reversed(self._runners):
             await runner.cleanup()
+        if self.gossip is not None:
+            await self.gossip.close()
         await self.purges.close()
         await self.resolver.close()
         await self.fills.close()

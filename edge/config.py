@@ -88,10 +88,12 @@ class Swarm(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.role == "superpeer" and self.topology != "superpeer":
             raise ValueError(f"role: superpeer has no meaning in topology {self.topology}; only in topology superpeer")
-        if self.topology != "hybrid":
-            raise ValueError(f"topology: {self.topology} is not in this version yet; use hybrid")
-        if not self.tracker:
-            raise ValueError("tracker is missing: seeds alone do not serve in this version yet")
+        if self.topology == "hybrid" and not self.tracker:
+            raise ValueError("tracker is missing; without one use topology: pure, with seeds")
+        if self.topology == "pure" and self.tracker:
+            raise ValueError("tracker has no meaning in topology pure; give seeds, or use topology: hybrid")
+        if self.topology == "superpeer" and self.role == "edge" and not (self.tracker or self.seeds):
+            raise ValueError("tracker and seeds are missing: an edge must find the superpeers by one or the other")
         if any(seed.port == 0 for seed in self.seeds):
             raise ValueError("seeds: port 0 cannot be asked")
 

@@ -246,7 +246,8 @@ class PeerHttp:
         """Refusal is routing: who holds these, or whom this edge would ask as home."""
         if not want:
             return
-        known_holders = held.holders_of(want, but=(asker, *ask.lost))[:NAMED]
+        holders = held.holders_of(want, but=(asker, *ask.lost))
+        known_holders = [node for node in holders if self._roster.peer(node) is not None][:NAMED]  # no superpeer's leaf
         if ask.role is Role.HOLDER:
             await stream.send(RefusedFrame(Why.NOT_HELD, tuple(pieces.spans(want)), tuple(known_holders)))
             return

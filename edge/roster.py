@@ -93,12 +93,11 @@ class Roster:
     # --- the view
 
     def take_view(self, generation: int, members: Sequence[Member]) -> None:
-        """A view arrived from the tracker (or the file). Members whose announcement does not verify are left out."""
+        """A view arrived, from wherever. Members whose announcement does not verify are left out."""
         peers = {}
         for member in members:
             try:
-                peer = peer_of(member)
-                verify(peer.key, ANNOUNCEMENT_CONTEXT, member.signed)
+                peer = _proved(member)
             except RemoteError as error:
                 log.warning("left a member out of the view: %s", error)
                 continue
@@ -143,6 +142,14 @@ class Roster:
         if self.refused:
             counts[PeerState.REFUSED] += 1
         return counts
+
+
+@lru_cache(maxsize=4096)
+def _proved(member: Member) -> Peer:
+    """RemoteError unless it signed its own announcement. Views come often, and mostly hold what the last one held."""
+    peer = peer_of(member)
+    verify(peer.key, ANNOUNCEMENT_CONTEXT, member.signed)
+    return peer
 
 
 class ViewFile:

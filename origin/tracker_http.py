@@ -1,7 +1,6 @@
 """The shell around `swarm.tracker`: announcements as long polls, dial-backs, one timer."""
 
 import asyncio
-import ipaddress
 import logging
 import time
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from daemon import keys
-from daemon.addresses import parse_url
+from daemon.addresses import parse_url, url_host
 from daemon.answering import admit, message_response, read_body
 from daemon.asking import Asker
 from daemon.logs import fields
@@ -109,7 +108,7 @@ class TrackerService:
             self.tracker.on_left(said)
             self._after_change()
             return None
-        outcome = self.tracker.on_announced(said, asked.signed, _url_host(remote), self._now())
+        outcome = self.tracker.on_announced(said, asked.signed, url_host(remote), self._now())
         self._after_change()
         match outcome:
             case Heard():
@@ -219,16 +218,6 @@ def _verified(asked: AnnounceRequest) -> Announcement:
         except ValueError as error:
             raise RemoteError(f"announcement with an unusable address: {error}") from error
     return said
-
-
-def _url_host(remote: str) -> str:
-    """An IP address as it stands in a URL."""
-    try:
-        address = ipaddress.ip_address(remote)
-    except ValueError:
-        return remote
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address) if mapped or address.version == 4 else f"[{address}]"
 
 
 def _log_member(node: str, state: State, address: str, why: str) -> None:

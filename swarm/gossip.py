@@ -1,10 +1,10 @@
 """Membership without a centre: SWIM (Das, Gupta and Motivala, 2002) with suspicion and Lifeguard's refinements.
 
 A machine over `swarm.membership`: (question | answer | silence | deadline, now) -> effects. Every half second a member
-pings another, in a shuffled round; one that is silent is pinged by three others too, then suspected. Rumours ride on every
-message, and go to three members every 0.2 s while there are any. Every ten seconds two members compare what they know.
-Somebody to start from (a seed, the tracker's view, the last view, a dead member's address) is asked while it is not
-among the living, so that halves that were parted find each other.
+pings another, in a shuffled round; one that is silent is pinged by three others too, then suspected. Rumours ride on
+every message, and go to three members every 0.2 s while there are any. Every ten seconds two members compare what they
+know. Somebody to start from (a seed, the tracker's view, the last view, a dead member's address) is asked while it is
+not among the living, so that halves that were parted find each other.
 """
 
 import random
@@ -32,6 +32,7 @@ SYNC_S = 2.0
 MISSING_S = 0.5  # after we heard of somebody we do not know
 CONTACT_EVERY_S = (1.0, 3.0)  # while nobody is known, and else
 CONTACTS_AT_ONCE = 3
+DISPUTED_S = 1.0  # between questions while another bears our name
 LATE_S = 0.5  # a deadline that is so late tells that we were not running
 GOODBYES = 5
 MOST_CONTACTS = 10_000
@@ -41,7 +42,7 @@ MOST_ITEMS_KNOWN = 2_000
 
 @dataclass(frozen=True)
 class Ask:
-    """Order: put this question. Tell `on_answered` or, after `within_s` at the latest, `on_silent`: one of them, once."""
+    """Order: put this question. Tell `on_answered` or, after `within_s` at the latest, `on_silent`: either, once."""
 
     ticket: int
     address: str
@@ -96,6 +97,7 @@ class _Asked:
     address: str
     probe: _Probe | None = None
     ticket: int = 0  # of whom we relay for
+    is_announced: bool = False  # the question told our address
 
 
 class Gossip:
@@ -131,7 +133,8 @@ class Gossip:
         self._probe_at = self._tell_at = self._sync_at = self._contact_at = float("inf")
         self._due_at = float("inf")
         self.has_met = False  # somebody has answered
-        self.conflict: str | None = None  # the address of the living member that bears our name, as the last answer says
+        self.is_accepted = False  # ... who took our announcement for ours
+        self.conflict: str | None = None  # until then: the address of the living member that bears our name
 
     def __repr__(self) -> str:
         return f"<Gossip {self.members!r} {self.awareness!r}>"
@@ -190,6 +193,12 @@ class Gossip:
         self._probe_at = self._tell_at = self._sync_at = self._contact_at = float("inf")
         return [self._ping(_Why.TELL, record) for record in told]
 
+    @property
+    def is_alone(self) -> bool:
+        """There is nobody to start from."""
+        mine = {self.members.me.address, ""}
+        return all(node == self.me or address in mine for address, node in self._contacts.items())
+
     # --- questions
 
     def on_message(self, ticket: int, message: GossipMessage, now: float) -> list[Effect]:
@@ -223,9 +232,7 @@ class Gossip:
         about = self.members.about(node)
         if about is None or about in news.suspicions:
             return news
-        return News(
-            said=news.said, suspicions=(about, *news.suspicions), vouches=news.vouches, items=news.items
-        )
+        return News(said=news.said, suspicions=(about, *news.suspicions), vouches=news.vouches, items=news.items)
 
     def _sync_reply(self, message: GossipMessage, now: float) -> GossipReply:
         """Everything, if the asker knows anything else than we do."""
@@ -341,9 +348,12 @@ class Gossip:
 
     def _on_synced(self, asked: _Asked, reply: GossipReply, now: float) -> list[Effect]:
         """Push what the other lacks."""
-        self.conflict = reply.conflict
         if self.members.observes:
             return []
+        if not self.is_accepted and asked.is_announced:
+            self.conflict, self.is_accepted = reply.conflict, reply.conflict is None
+            if self.conflict is not None:
+                self._sync_at = min(self._sync_at, now + DISPUTED_S)
         news = self.members.beyond(reply.news, now) if reply.whole else News()
         news = News(
             said=news.said,
@@ -465,7 +475,9 @@ class Gossip:
         self._contact_at = now + self._jittered(CONTACT_EVERY_S[bool(living)])
         known = {record.address for record in living.values()} | {self.members.me.address}
         apart = [
-            address for address, node in self._contacts.items() if address not in known and node not in {*living, self.me}
+            address
+            for address, node in self._contacts.items()
+            if address not in known and node not in {*living, self.me}
         ]
         apart += [
             grave.address
@@ -502,7 +514,7 @@ class Gossip:
             digest=members.digest(),
             items=tuple(self._known),
         )
-        return self._ask(_Asked(_Why.SYNC, node, address), message, SYNC_S)
+        return self._ask(_Asked(_Why.SYNC, node, address, is_announced=members.is_member), message, SYNC_S)
 
     def _ask(self, asked: _Asked, message: GossipMessage, within_s: float) -> Ask:
         self._tickets += 1

@@ -3,9 +3,10 @@
 (nobody) --its own word--> LIVING --suspected--> SUSPECT --not refuted in time, or its goodbye--> (grave)
 SUSPECT, grave --a later word of its own--> LIVING
 
-Death is nobody's claim: each member draws it from suspicions that were not refuted, so a liar can make others speak up,
-but bury nobody. A member carries weight once two others (in a swarm of two: the other) vouch that they reached it at the
-address it advertises; until then nobody probes it, it speaks for itself every few seconds, and is forgotten in silence.
+Death is nobody's claim: each member draws it from suspicions that were not refuted, so a liar can make others speak
+up, but bury nobody. A member carries weight once two others (in a swarm of two: the other) vouch that they reached it
+at the address it advertises; until then nobody probes it, it speaks for itself every few seconds, and who falls silent
+is forgotten.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,14 @@ from swarm.suspicion import CONFIRMATIONS, Awareness, suspicion_s
 
 ENOUGH_VOUCHES = 2
 MOST_VOUCHES = 8  # kept of a member; some may be of members unknown here
-DIAL_AGAIN_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between attempts to reach a member that nobody reached; the last repeats
+DIAL_AGAIN_S = (
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+    15.0,
+    30.0,
+)  # between attempts to reach a member that nobody reached; the last repeats
 RENEW_S = 5.0  # an unreached member speaks anew so often ...
 SILENCE_S = 12.0  # ... and one that did not for so long is dialled a last time, and forgotten
 GRAVE_S = 3600.0  # the dead are remembered: old rumours must not raise them, and they may be behind a partition
@@ -63,8 +71,8 @@ class Record:
 
 
 class Members:
-    """Times are seconds of any monotonic clock, passed in. `generation` counts what changes a view. With `observes` this
-    node is no member: it learns, and nobody hears of it."""
+    """Times are seconds of any monotonic clock, passed in. `generation` counts what changes a view. With `observes`
+    this node is no member: it learns, and nobody hears of it."""
 
     def __init__(
         self,
@@ -371,12 +379,11 @@ class Members:
 
     def next_deadline(self) -> float:
         """When `expire` or `due_dials` next has something to do; infinite if never."""
-        deadlines = [self._oldest_grave_at + GRAVE_S]
-        for record in self._unsettled():
-            deadlines.append(self._verdict_at(record) if record.is_suspect else self._dial_at(record))
-        if self._renews:
-            deadlines.append(self._own.heard_at + RENEW_S)
-        return min(deadlines)
+        settled_at = (
+            self._verdict_at(record) if record.is_suspect else self._dial_at(record) for record in self._unsettled()
+        )
+        speak_at = self._own.heard_at + RENEW_S if self._renews else float("inf")
+        return min(self._oldest_grave_at + GRAVE_S, speak_at, *settled_at)
 
     def _bury(self, record: Record, now: float) -> None:
         node = record.said.node

@@ -54,7 +54,9 @@ class Item(msgspec.Struct, frozen=True):
     def name(self) -> int:
         """By which it is known to have been heard."""
         signed = self.signed
-        return xxh3_64_intdigest(b"\0".join((self.kind.encode(), signed.signer.encode(), signed.signature, signed.body)))
+        return xxh3_64_intdigest(
+            b"\0".join((self.kind.encode(), signed.signer.encode(), signed.signature, signed.body))
+        )
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,8 +85,8 @@ class Kind(StrEnum):
 
 
 class GossipMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """`to`: whom the sender believes to address; empty if it knows but the address. `digest` and `items` (a push-pull's):
-    what the sender knows."""
+    """`to`: whom the sender believes to address; empty if it knows but the address. `target`: of a probe. `digest` and
+    `items` (of a push-pull): what the sender knows."""
 
     format: int = FORMAT
     kind: Kind = Kind.PING
@@ -158,7 +160,8 @@ class Rumours:
         return news_of((key, queued.rumour) for key, queued in self._choose(()))
 
     def _choose(self, but: Collection[Rumour]) -> list[tuple[Key, _Queued]]:
-        chosen, left = [], MOST_NEWS_BYTES
+        chosen: list[tuple[Key, _Queued]] = []
+        left = MOST_NEWS_BYTES
         for key, queued in sorted(self._queued.items(), key=lambda pair: pair[1].told):
             if queued.rumour not in but and (queued.size <= left or not chosen):
                 chosen.append((key, queued))

@@ -1,7 +1,7 @@
 """How long a suspect has to speak up, and how far this member should doubt itself before it doubts others.
 
-Both are Lifeguard's (Dadgar, Phillips and Currey, "Lifeguard: Local Health Awareness for More Accurate Failure Detection",
-2018) with our own figures: a dead edge has left every view about 5 s after its death.
+Both are Lifeguard's (Dadgar, Phillips and Currey, "Lifeguard: Local Health Awareness for More Accurate Failure
+Detection", 2018) with our own figures: a dead edge has left every view about 5 s after its death.
 """
 
 import math

@@ -175,6 +175,22 @@ def test_an_unknown_variable_is_named_with_the_nearest_right_one(edge_error, var
 
 
 @pytest.mark.parametrize(
+    "swarm",
+    [
+        "{tracker: http://o, seeds: ['a:1']}",
+        "{topology: pure, seeds: ['a:1', 'b:1']}",
+        "{topology: pure}",  # the first of all: others have it as their seed
+        "{topology: superpeer, tracker: http://o}",
+        "{topology: superpeer, seeds: ['a:1']}",
+        "{topology: superpeer, role: superpeer, seeds: ['a:1']}",
+        "{topology: superpeer, role: superpeer}",
+    ],
+)
+def test_a_swarm_that_can_be_found(edge, swarm):
+    assert edge(LEAST + "swarm: " + swarm.replace("{", "{secret_file: /s, ")).swarm is not None
+
+
+@pytest.mark.parametrize(
     "more, line",
     [
         ("cache: {memory: lots}", "cache.memory: expected a size such as 512MiB (KiB, MiB, GiB, TiB, or a number of"),
@@ -206,19 +222,19 @@ def test_an_unknown_variable_is_named_with_the_nearest_right_one(edge_error, var
         ("sites: {V: {url: http://o}, v: {url: http://p}}", "sites.v: the same name stands here twice"),
         ("sites: {v: {url: []}}", "sites.v: url is empty; give at least one"),
         ("swarm: {tracker: http://o}", "swarm.secret_file is required (STARLING__SWARM__SECRET_FILE)"),
-        ("swarm: {secret_file: /s}", "swarm: tracker is missing: seeds alone do not serve in this version yet"),
+        ("swarm: {secret_file: /s}", "swarm: tracker is missing; without one use topology: pure, with seeds"),
         ("swarm: {secret_file: /s, tracker: http://o, seeds: ['a:0']}", "swarm: seeds: port 0 cannot be asked"),
         (
             "swarm: {secret_file: /s, tracker: http://o, role: superpeer}",
             "swarm: role: superpeer has no meaning in topology hybrid; only in topology superpeer",
         ),
         (
-            "swarm: {secret_file: /s, seeds: ['a:1'], topology: pure}",
-            "swarm: topology: pure is not in this version yet; use hybrid",
+            "swarm: {secret_file: /s, tracker: http://o, topology: pure}",
+            "swarm: tracker has no meaning in topology pure; give seeds, or use topology: hybrid",
         ),
         (
-            "swarm: {secret_file: /s, tracker: http://o, topology: superpeer, role: superpeer}",
-            "swarm: topology: superpeer is not in this version yet; use hybrid",
+            "swarm: {secret_file: /s, topology: superpeer}",
+            "swarm: tracker and seeds are missing: an edge must find the superpeers by one or the other",
         ),
         (
             "swarm: {secret_file: /s, tracker: http://o, topology: mesh}",
