@@ -240,7 +240,7 @@ class Gossip:
         differs = message.digest != self.members.digest()
         news = self.members.whole(now) if differs else News()
         news = News(
-            said=news.said,
+            said=news.said + self.members.last_word(message.node),
             suspicions=news.suspicions,
             vouches=news.vouches,
             items=self._items_beyond(message.items, now),

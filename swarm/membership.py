@@ -56,7 +56,8 @@ class Record:
     proved: set[tuple[str, bytes]] = field(default_factory=set)  # vouchers and the keys by which their vouches verify
     suspecters: set[str] = field(default_factory=set)
     suspect_at: float = 0.0
-    dial_at: float | None = None
+    dial_at: float = float("inf")
+    is_dialled: bool = False  # just now
     attempts: int = 0
     contender: Signed | None = None  # who bears its name elsewhere, or with another key, should it die
     buried_at: float = 0.0
@@ -217,7 +218,7 @@ class Members:
 
     def _on_suspicion(self, suspicion: Suspicion, now: float) -> None:
         if suspicion.node == self.me.node:
-            if suspicion.stamp >= self.me.stamp and not self.me.leaving and self.is_member:
+            if suspicion.stamp == self.me.stamp and not self.me.leaving and self.is_member:
                 self._awareness.worsen()
                 self.speak(now)
         elif suspicion.by in self.living and suspicion.by != suspicion.node:
@@ -234,8 +235,8 @@ class Members:
 
     def _suspect(self, suspicion: Suspicion, now: float) -> None:
         record = self.living.get(suspicion.node)
-        if record is None or suspicion.stamp < record.said.stamp or not record.reached:
-            return
+        if record is None or suspicion.stamp != record.said.stamp or not record.reached:
+            return  # about an earlier word, or one that nobody here has heard and it could not refute
         if suspicion.by in record.suspecters or len(record.suspecters) > CONFIRMATIONS:
             return
         if not record.suspecters:
@@ -270,7 +271,7 @@ class Members:
         record = self.living.get(node)
         if record is None:
             return
-        record.heard_at, record.dial_at, record.attempts = now, None, 0
+        record.heard_at, record.dial_at, record.is_dialled, record.attempts = now, float("inf"), False, 0
         if self.me.node not in record.vouches and len(self._vouchers(record)) < ENOUGH_VOUCHES:
             vouch = Vouch(node, record.said.incarnation, record.address)
             signed = self._sign(VOUCH_CONTEXT, msgspec.msgpack.encode(vouch))
@@ -284,7 +285,8 @@ class Members:
         record = self.living.get(node)
         if record is None or record.reached:
             return
-        if now - record.heard_at > SILENCE_S:
+        record.is_dialled = False
+        if now - record.heard_at >= SILENCE_S:
             del self.living[node]
             self.rumours.drop(SAID, node)
             self.generation += 1
@@ -321,7 +323,7 @@ class Members:
         others = len(self.living) - (record is not self._own and self.observes)  # members beside it
         needed = ENOUGH_VOUCHES if others > 1 else 1
         if not record.reached and len(self._vouchers(record)) >= needed:
-            record.reached, record.dial_at = True, None
+            record.reached, record.dial_at = True, float("inf")
             self.generation += 1
 
     def _judge_all(self) -> None:
@@ -369,13 +371,13 @@ class Members:
         """Whom to dial now; each is given out once until its outcome is told."""
         due = [record for record in self._unsettled() if self._dial_at(record) <= now]
         for record in due:
-            record.dial_at = float("inf")
+            record.is_dialled = True
         return due
 
     def _dial_at(self, record: Record) -> float:
-        if record.reached:
+        if record.reached or record.is_dialled:
             return float("inf")
-        return record.dial_at if record.dial_at is not None else record.heard_at + SILENCE_S
+        return min(record.dial_at, record.heard_at + SILENCE_S)
 
     def next_deadline(self) -> float:
         """When `expire` or `due_dials` next has something to do; infinite if never."""
@@ -451,6 +453,11 @@ class Members:
         record = self.living.get(node) or self.graves.get(node)
         dead = record is not None and node not in self.living and not record.said.leaving
         return self.suspicion_of(record) if record is not None and (dead or record.is_suspect) else None
+
+    def last_word(self, node: str) -> tuple[Signed, ...]:
+        """What the dead one said last: if it lives again by an earlier clock, that tells it what to go beyond."""
+        grave = self.graves.get(node)
+        return (grave.signed,) if grave is not None else ()
 
     def conflict(self, signed: Iterable[Signed], node: str) -> str | None:
         """The address of the living member that bears this name, if it is another than who speaks."""

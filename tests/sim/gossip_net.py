@@ -80,6 +80,7 @@ class Network:
         secret: str = "",
         knows_address: bool = False,
         is_reachable: bool = True,
+        clock_is_off_s: float = 0.0,
     ) -> Node:
         """(Re)start a node; `seeds` are names of nodes that were started before."""
         where = address or f"http://{name}:7400"
@@ -89,7 +90,7 @@ class Network:
             key=key,
             address=where if knows_address else None,
             port=7400,
-            incarnation=round(self.now * 1000) + 1,
+            incarnation=round((self.now + clock_is_off_s) * 1000) + 1,
             gossips=True,
             role=role,
         )
