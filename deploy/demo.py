@@ -1,7 +1,8 @@
 """`make demo`: a live and an on-demand stream through three edges, six viewers, and what the origin was spared.
 
 `DEMO_SECONDS=20` ends it by itself (counted from the first frame watched) with one line of JSON last; `DEMO_SWARM=off`
-runs the same edges each on its own, for comparison. Runs without root, on free ports, and leaves nothing behind.
+runs the same edges each on its own, for comparison, `DEMO_TOPOLOGY=pure` (or `superpeer`) in another topology. Runs
+without root, on free ports, and leaves nothing behind.
 """
 
 import json
@@ -23,6 +24,7 @@ from deploy.programs import ROOT, STOPPING, Program, Swarm, die_with_parent, und
 from deploy.streams import RENDITIONS, live_command, make_film
 
 EDGES = ["edge-1", "edge-2", "edge-3"]
+TOPOLOGIES = ("hybrid", "pure", "superpeer")
 VIEWERS = 6
 FILM_S = 120.0
 UNTIL_STOPPED_S = FILM_S - 10  # one round of viewers, again and again until Ctrl-C
@@ -44,8 +46,8 @@ def say(text: str = "") -> None:
 class Demo:
     """The whole cast; `close` takes it down in order."""
 
-    def __init__(self, directory: Path, *, swarm: bool) -> None:
-        self.programs = Swarm(directory, swarm=swarm)
+    def __init__(self, directory: Path, *, swarm: bool, topology: str) -> None:
+        self.programs = Swarm(directory, swarm=swarm, topology=topology)
         self.swarm = swarm
         self.ffmpeg: Program | None = None
         self.players: subprocess.Popen[str] | None = None
@@ -214,10 +216,14 @@ def _close_undisturbed() -> None:
 def main() -> int:
     seconds = os.environ.get("DEMO_SECONDS")
     swarm = os.environ.get("DEMO_SWARM", "on").lower() not in ("off", "0", "no", "false")
+    topology = os.environ.get("DEMO_TOPOLOGY") or TOPOLOGIES[0]
     try:
         length = float(seconds) if seconds else None
     except ValueError:
         print(f"DEMO_SECONDS: expected a number of seconds, got {seconds!r}", file=sys.stderr)
+        return 2
+    if topology not in TOPOLOGIES:
+        print(f"DEMO_TOPOLOGY: expected one of {', '.join(TOPOLOGIES)}, got {topology!r}", file=sys.stderr)
         return 2
     for number in STOPPING:
         signal.signal(number, _on_signal)
@@ -225,7 +231,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="starling-demo-", ignore_cleanup_errors=True) as directory:
         demo: Demo | None = None
         try:
-            demo = Demo(Path(directory), swarm=swarm)
+            demo = Demo(Path(directory), swarm=swarm, topology=topology)
             demo.start()
             return _play(demo, length)
         except Stopped:

@@ -22,6 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN_S = 20.0
 STOP_WITHIN_S = 40.0
+SUPERPEERS = 2  # of a superpeer swarm: the first edges to be configured
 PR_SET_PDEATHSIG = 1
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks a program to end
 
@@ -144,11 +145,13 @@ class Program:
 
 
 class Swarm:
-    """An origin (with tracker) and edges under one directory."""
+    """An origin (with tracker) and edges under one directory. In `pure` each edge has those before it as its seeds."""
 
-    def __init__(self, directory: Path, *, swarm: bool = True) -> None:
+    def __init__(self, directory: Path, *, swarm: bool = True, topology: str = "hybrid") -> None:
         self.directory = directory
         self.swarm = swarm
+        self.topology = topology
+        self.superpeers: list[str] = []
         self.origin: Program | None = None
         self.edges: dict[str, Program] = {}
         self._started: list[Program] = []  # all there ever were, also those that never became ready
@@ -186,8 +189,20 @@ class Swarm:
             "drain": {"grace": "200ms"},
         }
         if self.swarm:
-            config["swarm"] = {"tracker": url, "secret_file": str(self.keys / "swarm.secret")}
+            config["swarm"] = {"topology": self.topology, "secret_file": str(self.keys / "swarm.secret")}
+            if self.topology == "pure":
+                config["swarm"]["seeds"] = self.seeds()
+            else:
+                config["swarm"]["tracker"] = url
+        if self.topology == "superpeer":
+            if len(self.superpeers) < SUPERPEERS and node not in self.superpeers:
+                self.superpeers.append(node)
+            config["swarm"]["role"] = "superpeer" if node in self.superpeers else "edge"
         return config
+
+    def seeds(self) -> list[str]:
+        """Where the edges that run can be asked."""
+        return [str(edge.ready["peer"]) for edge in self.edges.values() if edge.process.poll() is None]
 
     @property
     def origin_address(self) -> str:
@@ -195,6 +210,15 @@ class Swarm:
         if self.origin is None:
             raise RuntimeError("the origin has not been started")
         return str(self.origin.ready["listen"])
+
+    def start_tracker(self, listen: str = "127.0.0.1:0") -> Program:
+        """A tracker by itself, beside the origin's own: for edges that are told to use it."""
+        config = {
+            "listen": listen,
+            "admin": {"listen": "127.0.0.1:0"},
+            "swarm": {"secret_file": str(self.keys / "swarm.secret")},
+        }
+        return self._start("tracker", "origin", config)
 
     def start_edge(self, node: str, config: Mapping[str, Any] | None = None) -> Program:
         """Started, not yet joined: see `wait_joined`."""
@@ -208,14 +232,17 @@ class Swarm:
         return Program(name, command, self.directory / f"{name}.log", on_started=self._started.append)
 
     def wait_joined(self, within_s: float = 15.0) -> None:
-        """Until every edge carries weight and sees every other. TimeoutError says who does not."""
+        """Until every edge (or every superpeer) carries weight, and every edge sees them. TimeoutError says who does
+        not."""
         until = time.monotonic() + within_s
+        weighty = set(self.superpeers or self.edges)
         waiting = dict.fromkeys(self.edges, "")
         while waiting:
             for node in list(waiting):
                 status = self.status(node)
                 alive = [peer["node"] for peer in status["peers"] if peer["state"] == "alive"]
-                if status["state"] == "alive" and set(alive) >= set(self.edges) - {node}:
+                expected = "alive" if node in weighty else "leaf"
+                if status["state"] == expected and set(alive) >= weighty - {node}:
                     del waiting[node]
                 else:
                     waiting[node] = f"{status['state']}, sees {alive}, {status['troubles']}"
@@ -264,9 +291,11 @@ class Swarm:
 
 
 @contextlib.contextmanager
-def running_swarm(directory: Path, nodes: list[str], *, swarm: bool = True) -> Iterator[Swarm]:
+def running_swarm(
+    directory: Path, nodes: list[str], *, swarm: bool = True, topology: str = "hybrid"
+) -> Iterator[Swarm]:
     """An origin and edges, joined, for the length of a `with`."""
-    programs = Swarm(directory, swarm=swarm)
+    programs = Swarm(directory, swarm=swarm, topology=topology)
     try:
         programs.start_origin()
         for node in nodes:
