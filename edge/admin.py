@@ -19,6 +19,7 @@ from edge.roster import Roster
 from edge.status_page import page
 from edge.store import Store
 from swarm import pieces
+from swarm.accounting import Role
 from swarm.ladder import pointer_rungs
 from swarm.names import BadPath, normalise
 from swarm.placement import home_of
@@ -182,16 +183,23 @@ class Admin:
         roster, now = self._roster, time.monotonic()
         await self._store.recall(path)
         known = self._store.pointers.newest(path)
-        ranked = roster.ranked(path)
+        role = roster.role(path)
+        ranked = roster.ranked(path, role)
         lost = roster.unusable()
         told: dict[str, object] = {
             "path": path.target,
             "site": path.site,
             "homes_in_rank": [{"node": edge.node, "weight": edge.weight} for edge in ranked],
+            "asked_as": str(role),
+            "homes_in_first_zone": [edge.node for edge in roster.ranked(path)],
             "left_out": {node: str(roster.health.state(node, now)) for node in lost},
-            "pointer_from": [node for node, _ in pointer_rungs(ranked, roster.me, lost)]
-            or [f"the origin ({roster.me} is home)"],
-            "why": self._why(ranked[0].node, lost),
+            "pointer_from": [node for node, _ in pointer_rungs(ranked, roster.me, lost, role)]
+            or [
+                f"the origin ({roster.me} is home)"
+                if role is Role.HOME
+                else f"the path's first zone ({roster.me} is home in this one)"
+            ],
+            "why": self._why(ranked[0].node, lost, role),
         }
         if known is not None:
             pointer, age_s = known.pointer, known.age_s(now)
@@ -209,19 +217,24 @@ class Admin:
         told["last_plans"] = [plan for plan in self._fills.recent if plan["path"] == path.target]
         return web.Response(text=json.dumps(told, indent=1), content_type="application/json")
 
-    def _why(self, first: str, lost: list[str]) -> str:
+    def _why(self, first: str, lost: list[str], role: Role) -> str:
         roster = self._roster
         if roster.standalone:
             return "standalone: no swarm, or refused by it; everything comes from the origin"
+        if first == roster.me and role is Role.ZONE_HOME:
+            return "this edge is the path's first home in its zone: it alone asks the path's first zone"
         if first == roster.me:
             return "this edge is the path's first home: it alone asks the origin"
-        return f"{first} is the path's first home" + (", but it is left out for now" if first in lost else "")
+        return f"{first} is the path's first home{' in this zone' if role is Role.ZONE_HOME else ''}" + (
+            ", but it is left out for now" if first in lost else ""
+        )
 
     def _explain_version(self, version: bytes, lost: list[str]) -> dict[str, object]:
         held = self._store.held(version)
         if held is None:
             return {"held": None}
-        homes = self._roster.homes(held.path, held.metainfo.size, held.trust)
+        role = self._roster.role(held.path)
+        homes = self._roster.homes(held.path, held.metainfo.size, held.trust, role)
         count = min(held.metainfo.known_pieces, PIECES_EXPLAINED)
         shares: dict[str, int] = {}
         for piece in range(count):

@@ -1,7 +1,8 @@
 """Fills: getting a version into this edge's cache. One a version, owned by the cache; performs `swarm.ladder`'s plans.
 
-Two plans, two kinds of waiters: the viewers' (any edge, then the origin) and the duty of a home (holders that answer at
-once, then the origin), for which other edges wait. Whatever lands serves both. Verify, then store, then tell.
+Three plans, three kinds of waiters: the viewers' (any edge, then the origin), the duty of a zone's home (homes of
+another zone), and the duty of a home (holders that answer at once, then the origin); for these two other edges wait.
+Whatever lands serves all. Verify, then store, then tell.
 """
 
 import asyncio
@@ -21,9 +22,20 @@ from edge.roster import Roster
 from edge.store import Store
 from edge.windows import Windows
 from swarm import pieces
-from swarm.accounting import Cause, Reason, Source
+from swarm.accounting import Cause, Reason, Role, Source
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
-from swarm.ladder import ORIGIN, AskEdge, AskOrigin, FetchAsHome, GiveUp, Order, Plan, home_rungs, viewer_rungs
+from swarm.ladder import (
+    ORIGIN,
+    AskEdge,
+    AskOrigin,
+    FetchAsHome,
+    GiveUp,
+    Order,
+    Plan,
+    home_rungs,
+    viewer_rungs,
+    zone_rungs,
+)
 from swarm.metainfo import CheckSignature, open_page
 from swarm.placement import home_of
 from swarm.wire import Ask, Frame, PageFrame, PieceFrame, PointerFrame, RefusedFrame, Why
@@ -54,13 +66,19 @@ class Fill:
         self._homes = homes = roster.homes(held.path, size, trust)
         lost = roster.unusable()
         otherwise = self._default_reason(roster, homes)
-        self.viewers = Plan(roster.me, viewer_rungs(homes, roster.ranked(held.path)), lost)
+        role = roster.role(held.path)
+        near = self._near = roster.homes(held.path, size, trust, role)
+        check_holders = roster.claim_is_newer_than(held.born)
+        self.viewers = Plan(roster.me, viewer_rungs(near, roster.ranked(held.path, role), role), lost)
+        before = roster.previous_homes(held.path, size, trust, role)
+        ranked = roster.ranked(held.path)
+        self.zone = Plan(roster.me, zone_rungs(near, before, homes, ranked, check_holders=check_holders), lost)
         self.duty = Plan(
             roster.me,
             home_rungs(
                 roster.ranked(held.path),
                 roster.previous_homes(held.path, size, trust),
-                check_holders=roster.claim_is_newer_than(held.born),
+                check_holders=check_holders,
                 otherwise=otherwise,
             ),
             lost,
@@ -97,14 +115,15 @@ class Fill:
         """A viewer needs these pieces."""
         self._want(self.viewers, want, None)
 
-    def want_as_home(self, want: int, lost: tuple[str, ...] = ()) -> None:
+    def want_as_home(self, want: int, lost: tuple[str, ...] = (), role: Role = Role.HOME) -> None:
         """Another edge asked this one as their home, or, those edges being lost to it, in their home's place."""
-        me = self.duty.me
-        self.duty.lost.update(node for node in lost if node != me)
+        plan, homes = (self.zone, self._near) if role is Role.ZONE_HOME else (self.duty, self._homes)
+        me = plan.me
+        plan.lost.update(node for node in lost if node != me)
         want &= ~self.held.have
-        mine = pieces.of(piece for piece in pieces.each(want) if home_of(piece, self._homes) == me) if lost else want
-        self._want(self.duty, mine, None)
-        self._want(self.duty, want & ~mine, Reason.HOME_LOST)
+        mine = pieces.of(piece for piece in pieces.each(want) if home_of(piece, homes) == me) if lost else want
+        self._want(plan, mine, None)
+        self._want(plan, want & ~mine, Reason.HOME_LOST)
 
     def _want(self, plan: Plan, want: int, reason: Reason | None) -> None:
         """Pieces that our own disk gave back wrong are wanted for that reason, whoever waits for them."""
@@ -120,10 +139,16 @@ class Fill:
         self.viewers.on_expected(node, want)
         if node == ORIGIN:
             self._origin_under_way |= want
+            self.zone.on_expected(node, want)
             self.duty.on_expected(node, want)
             self._start(self._take_adopted_from_origin(frames, want, reason or Reason.FIRST_COPY, began))
-        else:
-            self._start(self._take_adopted_from_edge(frames, node, EVERYTHING if is_open else want, began))
+            return
+        plan = self.viewers
+        if self._near != self._homes and any(edge.node == node for edge in self._homes):
+            plan = self.zone  # asked across zones: on behalf of this one
+            self.zone.on_expected(node, want)
+            self.viewers.on_expected(ORIGIN, want)
+        self._start(self._take_adopted_from_edge(plan, frames, node, EVERYTHING if is_open else want, began))
 
     # --- orders
 
@@ -133,8 +158,9 @@ class Fill:
             match order:
                 case AskEdge():
                     self._start(self._ask_edge(plan, order))
-                case FetchAsHome(want, reason):
-                    self._perform(self.duty, self.duty.on_wanted(want & ~self.held.have, reason))
+                case FetchAsHome(want, reason, role):
+                    duty = self.zone if role is Role.ZONE_HOME else self.duty
+                    self._perform(duty, duty.on_wanted(want & ~self.held.have, reason))
                 case AskOrigin(want, reason):
                     self._start(self._ask_origin(want, reason))
                 case GiveUp(want):
@@ -159,7 +185,12 @@ class Fill:
 
     def _give_up(self, plan: Plan, want: int) -> None:
         why = self.failure or OriginUnreachable(f"nobody could supply {self.held.path.target}")
-        self._fail_those(Awaits.DUTY if plan is self.duty else Awaits.PLAN, want, why)
+        self._fail_those(self.awaits(plan), want, why)
+        if plan is self.zone:
+            self._perform(self.viewers, self.viewers.on_origin_failed(want))
+
+    def awaits(self, plan: Plan) -> Awaits:
+        return Awaits.DUTY if plan is self.duty else Awaits.ZONE if plan is self.zone else Awaits.PLAN
 
     def _fail_those(self, awaits: Awaits, want: int, why: Exception) -> None:
         for waiter in self.held.waiters:
@@ -255,7 +286,7 @@ class Fill:
     @property
     def _missing(self) -> int:
         """What has not landed yet, for either plan. What landed and was evicted since did come."""
-        return self.duty.missing | self.viewers.missing
+        return self.duty.missing | self.zone.missing | self.viewers.missing
 
     def _on_origin_done(self, want: int, problem: OriginUnreachable) -> None:
         left = want & self._missing
@@ -266,7 +297,8 @@ class Fill:
             self._origin_under_way &= ~want
             self._fail_those(Awaits.ORIGIN, left, problem)
             self._perform(self.duty, self.duty.on_origin_failed(left))
-            self._perform(self.viewers, self.viewers.on_origin_failed(left))
+            self._perform(self.zone, self.zone.on_origin_failed(left))
+            self._perform(self.viewers, self.viewers.on_origin_failed(left & ~self.zone.missing))
 
     async def _take_adopted_from_origin(
         self, frames: AsyncGenerator[Frame, None], want: int, reason: Reason, began: float
@@ -285,9 +317,9 @@ class Fill:
             await self._ask_origin(left, reason)
 
     async def _take_adopted_from_edge(
-        self, frames: AsyncGenerator[Frame, None], node: str, want: int, began: float
+        self, plan: Plan, frames: AsyncGenerator[Frame, None], node: str, want: int, began: float
     ) -> None:
-        await self._take_from_edge(self.viewers, frames, node, want, began)
+        await self._take_from_edge(plan, frames, node, want, began)
         self._still_open(OriginUnreachable(f"{node} did not send all of {self.held.path.target}"))
 
     def _still_open(self, problem: OriginUnreachable) -> bool:
@@ -360,8 +392,8 @@ class Fill:
         except KeyError:
             raise RemoteError(f"piece {piece} came before its page", Cause.UNEXPECTED) from None
         self._fills.store.put(held, piece, data, source, node or "origin")
-        self.viewers.on_held(piece)
-        self.duty.on_held(piece)
+        for plan in (self.viewers, self.zone, self.duty):
+            plan.on_held(piece)
         self._origin_under_way &= ~(1 << piece)  # if it is evicted, it may be asked for again
         if held.complete:
             self._fills.on_complete(self)

@@ -21,6 +21,7 @@ class Awaits(Enum):
     """On whose success somebody waits for pieces; who fails when it fails."""
 
     PLAN = "the viewers' plan"
+    ZONE = "this edge's duty as a home of its zone"
     DUTY = "this edge's duty as a home"
     ORIGIN = "only what was on its way from the origin: an edge that asked this one as holder"
 

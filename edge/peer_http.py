@@ -113,6 +113,10 @@ class PeerHttp:
         for kind, size in stream.control.items():
             self._metrics.control_bytes[kind] += size
 
+    def _role(self, path: Path, ask: Ask) -> Role:
+        """In which role it is asked, by our view too: in the path's first zone a zone's home is its home."""
+        return self._roster.role(path) if ask.role is Role.ZONE_HOME else ask.role
+
     # --- what a path means
 
     async def _answer_path(self, stream: FrameStream, path: Path, ask: Ask, asker: str) -> None:
@@ -138,13 +142,14 @@ class PeerHttp:
             if known is None:
                 await stream.send(RefusedFrame(Why.NOT_HELD))
             return known
-        ranked = self._roster.ranked(path)
+        role = self._role(path, ask)
+        ranked = self._roster.ranked(path, role)
         first = next((edge.node for edge in ranked if edge.node not in ask.lost or edge.node == self._roster.me), None)
         if first != self._roster.me:
             await stream.send(RefusedFrame(Why.NOT_HOME, holders=(first,) if first else ()))
             return None
         try:
-            return await stream.waiting(self._resolver.resolve_as_home(path, ask.fields))
+            return await stream.waiting(self._resolver.resolve_as_home(path, ask.fields, role))
         except OriginUnreachable as error:
             await stream.send(RefusedFrame(Why.ORIGIN, detail=str(error)))
         except Unshared as unshared:
@@ -160,10 +165,11 @@ class PeerHttp:
                 may_wait = False  # what breaks off while open is forgotten: nobody would bring the rest
             else:
                 fill = self._fills.join(held, known)
-        waiter = held.wait_for(EVERYTHING, Awaits.DUTY)
+        role = self._role(held.path, ask)
+        waiter = held.wait_for(EVERYTHING, _awaits(role))
         try:
             if fill is not None and may_wait:
-                fill.want_as_home(held.all_pieces, ask.lost)
+                fill.want_as_home(held.all_pieces, ask.lost, role)
             await self._send_in_order(stream, held, waiter if may_wait else None)
         except (OriginUnreachable, VersionGone) as error:
             await stream.send(RefusedFrame(Why.ORIGIN, detail=str(error)))
@@ -203,12 +209,13 @@ class PeerHttp:
         mine = want & held.have
         fetch = self._to_fetch(held, ask, want & ~mine)
         # Before anything is sent: what is on its way may fail meanwhile, and would not be told to who waits later.
-        waiter = held.wait_for(mine | fetch, Awaits.ORIGIN if ask.role is Role.HOLDER else Awaits.DUTY)
+        role = self._role(path, ask)
+        waiter = held.wait_for(mine | fetch, _awaits(role))
         try:
             if fetch and ask.role is not Role.HOLDER:
                 known = self._store.pointers.naming(path, held.version)
                 assert known is not None
-                self._fills.join(held, known).want_as_home(fetch, ask.lost)
+                self._fills.join(held, known).want_as_home(fetch, ask.lost, role)
             await self._refuse(stream, held, ask, want & ~mine & ~fetch, asker)
             await self._send_landing(stream, held, waiter, mine | fetch)
         finally:
@@ -236,10 +243,11 @@ class PeerHttp:
             return missing & fill.from_origin if fill else 0
         if held.metainfo.piece_count is None and self._fills.under_way(held) is None:
             return 0  # it broke off: nobody would bring the rest
-        homes = self._roster.homes(held.path, held.metainfo.size, held.trust)
+        role = self._role(held.path, ask)
+        homes = self._roster.homes(held.path, held.metainfo.size, held.trust, role)
         if self._store.pointers.naming(held.path, held.version) is None:
             return 0
-        me, ranked = self._roster.me, self._roster.ranked(held.path)
+        me, ranked = self._roster.me, self._roster.ranked(held.path, role)
         return pieces.of(p for p in pieces.each(missing) if judge(p, homes, me, ask.lost, ranked) == me)
 
     async def _refuse(self, stream: FrameStream, held: Held, ask: Ask, want: int, asker: str) -> None:
@@ -251,8 +259,9 @@ class PeerHttp:
         if ask.role is Role.HOLDER:
             await stream.send(RefusedFrame(Why.NOT_HELD, tuple(pieces.spans(want)), tuple(known_holders)))
             return
-        homes = self._roster.homes(held.path, held.metainfo.size, held.trust)
-        ranked = self._roster.ranked(held.path)
+        role = self._role(held.path, ask)
+        homes = self._roster.homes(held.path, held.metainfo.size, held.trust, role)
+        ranked = self._roster.ranked(held.path, role)
         by_home: dict[str, int] = {}
         for piece in pieces.each(want):
             home = judge(piece, homes, self._roster.me, ask.lost, ranked) or ""
@@ -297,3 +306,8 @@ class PeerHttp:
         """This piece and its neighbours on disk, up to 1 MiB: one read for all."""
         most = max(1, READ_AHEAD_BYTES // held.metainfo.piece_bytes)
         return [number for number in range(piece, piece + most) if held.on_disk & ~held.in_memory & 1 << number]
+
+
+def _awaits(role: Role) -> Awaits:
+    """What whoever asks in that role waits for."""
+    return {Role.HOLDER: Awaits.ORIGIN, Role.ZONE_HOME: Awaits.ZONE}.get(role, Awaits.DUTY)

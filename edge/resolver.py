@@ -161,7 +161,7 @@ class Resolver:
         for _ in range(MOST_JOINS):
             if self._goes_alone(path, fields):
                 break
-            question, first = self._join(path, for_the_whole(fields), as_home=False)
+            question, first = self._join(path, for_the_whole(fields))
             try:
                 resolved = await self._together(question, fields, known, first=first)
             except OriginUnreachable as error:
@@ -189,7 +189,7 @@ class Resolver:
         return None
 
     def _renew(self, path: Path, fields: Fields) -> None:
-        question, first = self._join(path, for_the_whole(fields), as_home=False)
+        question, first = self._join(path, for_the_whole(fields))
         if first:
             question.leave()
 
@@ -285,7 +285,7 @@ class Resolver:
 
     # --- for edges
 
-    async def resolve_as_home(self, path: Path, fields: Fields = ()) -> Known:
+    async def resolve_as_home(self, path: Path, fields: Fields = (), role: Role = Role.HOME) -> Known:
         """Fresh, or as fresh as the origin's silence allows. OriginUnreachable, Unshared."""
         await self._store.recall(path)
         known = self._known(path, fields)
@@ -296,7 +296,7 @@ class Resolver:
             raise OriginUnreachable(f"the origin leads back to the swarm: {path.target}")
         if self._goes_alone(path, fields):
             raise Unshared(path.target)
-        question, first = self._join(path, for_the_whole(fields), as_home=True)
+        question, first = self._join(path, for_the_whole(fields), role)
         if first:
             question.leave()  # an answer for its viewer alone cannot be passed on: that one's edge asks for it
         stands_in = known is not None and known.may_stand_in(time.monotonic())
@@ -337,13 +337,13 @@ class Resolver:
         except RemoteError as error:
             log.warning("left a stored pointer of %s out: %s", path.target, error)
 
-    def _join(self, path: Path, fields: Fields, *, as_home: bool) -> tuple[Question, bool]:
-        """The question under way, or a new one (True)."""
-        key = (path.key, as_home, self._store.pointers.likely_variant(path, fields))
+    def _join(self, path: Path, fields: Fields, role: Role | None = None) -> tuple[Question, bool]:
+        """The question under way, or a new one (True); `role`: as which home we answer, None for our own viewers."""
+        key = (path.key, role, self._store.pointers.likely_variant(path, fields))
         question = self._under_way.get(key)
         if question is not None:
             return question, False
-        work = self._ask_as_home(path, fields) if as_home else self._ask(path, fields)
+        work = self._ask_as_home(path, fields) if role is Role.HOME else self._ask(path, fields, role)
         return self._begin(key, path, work), True
 
     def _begin(self, key: Key, path: Path, work: Coroutine[None, None, Known]) -> Question:
@@ -358,16 +358,18 @@ class Resolver:
 
     # --- asking
 
-    async def _ask(self, path: Path, fields: Fields) -> Known:
-        """Home after home, then what this edge would do as home."""
+    async def _ask(self, path: Path, fields: Fields, role: Role | None) -> Known:
+        """Home after home, then what this edge would do as home: the homes of our zone, unless we ask for it (`role`);
+        then those of the path's first zone."""
         roster = self._roster
+        of = roster.role(path) if role is None else Role.HOME
         if not roster.standalone:
             lost = set(roster.unusable())
-            steps = pointer_rungs(roster.ranked(path), roster.me, lost)
+            steps = pointer_rungs(roster.ranked(path, of), roster.me, lost, of)
             known = await self._ask_edges(path, fields, steps, lost)
             if known is not None:
                 return known
-        question, first = self._join(path, fields, as_home=True)
+        question, first = self._join(path, fields, of)
         found = await question.result(mine=first)
         assert found is not None
         if not first and not (self._suits(found, fields) and self._may_share(found)):
@@ -388,7 +390,7 @@ class Resolver:
                 return await self._ask_edge(path, fields, node, role, tuple(sorted(lost)))
             except _Refused as refused:
                 if refused.why is Why.NOT_HOME:
-                    steps[:0] = [(other, Role.HOME) for other in refused.named]
+                    steps[:0] = [(other, role) for other in refused.named]
             except (Unreachable, WrongSecret) as error:
                 log.warning("peer %s: %s", node, error)
                 self._roster.health.on_unreachable(node, time.monotonic())

@@ -9,12 +9,12 @@ from pathlib import Path as FilePath
 import msgspec
 
 from daemon.keys import Signer, checker, verify
-from swarm.accounting import PeerState
+from swarm.accounting import PeerState, Role
 from swarm.errors import RemoteError
 from swarm.health import Health, Link
 from swarm.members import ANNOUNCEMENT_CONTEXT, Member, Peer, State, View, peer_of
 from swarm.names import Path
-from swarm.placement import Edge, home_set, homes_for
+from swarm.placement import Edge, first_zone, home_set, homes_for
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,11 @@ class Roster:
         self.claim_at = 0.0  # swarm's clock: since when this edge's homes are what they are
         self.on_view: Callable[[], None] = lambda: None  # told of every view that comes
         self._edges: tuple[Edge, ...] = ()
-        self._previous: tuple[Edge, ...] = ()
+        self._zones: dict[str, tuple[Edge, ...]] = {}
+        self._previous: dict[str, tuple[Edge, ...]] = {}
         self.check = checker(self._key_of)
         self._ranked = lru_cache(maxsize=PLACED_PATHS)(self._rank)
+        self._first_zone = lru_cache(maxsize=PLACED_PATHS)(first_zone)
 
     def __repr__(self) -> str:
         return f"<Roster of {self.me}: {len(self._edges)} edges, {len(self.view.peers)} members>"
@@ -70,21 +72,34 @@ class Roster:
     def _rank(self, key: str, edges: tuple[Edge, ...]) -> tuple[Edge, ...]:
         return home_set(key, edges)
 
-    def ranked(self, path: Path) -> tuple[Edge, ...]:
-        """All homes of a path, best first: the first is asked what the path means."""
-        return self._ranked(path.key, self._edges or (Edge(self.me),))
+    def ranked(self, path: Path, role: Role = Role.HOME) -> tuple[Edge, ...]:
+        """All homes of a path, best first: the first is asked what the path means. `ZONE_HOME`: those in our own zone,
+        if it is not the path's first and has any."""
+        return self._ranked(path.key, self._placed(path, self._zones, role) or (Edge(self.me),))
 
-    def homes(self, path: Path, size: int | None, trust: str) -> tuple[Edge, ...]:
+    def role(self, path: Path) -> Role:
+        """In which role this edge asks those who are home to it: across zones only homes ask."""
+        is_far = self.zone in self._zones and self._first_zone(path.key, tuple(self._zones)) != self.zone
+        return Role.ZONE_HOME if is_far else Role.HOME
+
+    def _placed(self, path: Path, zones: dict[str, tuple[Edge, ...]], role: Role) -> tuple[Edge, ...]:
+        """The edges among whom a path has its homes."""
+        if not zones:
+            return ()
+        if role is Role.ZONE_HOME and self.zone in zones:
+            return zones[self.zone]
+        return zones[self._first_zone(path.key, tuple(zones))]
+
+    def homes(self, path: Path, size: int | None, trust: str, role: Role = Role.HOME) -> tuple[Edge, ...]:
         """The homes of a version. A foreign origin's object has one: it is streamed whole, once."""
-        ranked = self.ranked(path)
-        return ranked[:1] if trust != "signed" or len(homes_for(path.key, ranked, size)) == 1 else ranked
+        return _of_version(path, self.ranked(path, role), size, trust)
 
-    def previous_homes(self, path: Path, size: int | None, trust: str) -> tuple[Edge, ...]:
+    def previous_homes(self, path: Path, size: int | None, trust: str, role: Role = Role.HOME) -> tuple[Edge, ...]:
         """The homes by the view before the present one; empty if this is the first."""
         if not self._previous:
             return ()
-        ranked = self._ranked(path.key, self._previous)
-        return ranked[:1] if trust != "signed" or len(homes_for(path.key, ranked, size)) == 1 else ranked
+        ranked = self._ranked(path.key, self._placed(path, self._previous, role))
+        return _of_version(path, ranked, size, trust)
 
     def claim_is_newer_than(self, born: float) -> bool:
         """Others may hold what was born before this edge's homes became what they are."""
@@ -108,8 +123,8 @@ class Roster:
         if edges != self._edges:
             now = self.swarm_time()
             if now - self.claim_at >= SETTLED_S:  # a view that passed in a moment left nothing anywhere
-                self._previous = self._edges
-            self._edges, self.claim_at = edges, now
+                self._previous = self._zones
+            self._edges, self._zones, self.claim_at = edges, _by_zone(edges), now
         self.on_view()
 
     def _tell_changes(self, peers: dict[str, Peer]) -> None:
@@ -150,6 +165,17 @@ def _proved(member: Member) -> Peer:
     peer = peer_of(member)
     verify(peer.key, ANNOUNCEMENT_CONTEXT, member.signed)
     return peer
+
+
+def _by_zone(edges: tuple[Edge, ...]) -> dict[str, tuple[Edge, ...]]:
+    zones: dict[str, list[Edge]] = {}
+    for edge in edges:
+        zones.setdefault(edge.zone, []).append(edge)
+    return {zone: tuple(members) for zone, members in sorted(zones.items())}
+
+
+def _of_version(path: Path, ranked: tuple[Edge, ...], size: int | None, trust: str) -> tuple[Edge, ...]:
+    return ranked[:1] if trust != "signed" or len(homes_for(path.key, ranked, size)) == 1 else ranked
 
 
 class ViewFile:

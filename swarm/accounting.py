@@ -103,7 +103,7 @@ class Tier(Word):
 class Role(Word):
     """In which role an edge is asked; roles only descend, so that no wait can close a circle (DESIGN 4)."""
 
-    ZONE_HOME = "zone_home", "home of its zone: it may in turn ask one edge of another zone as home"
+    ZONE_HOME = "zone_home", "home in its zone: it has it, or asks the homes in the path's first zone for it, as home"
     HOME = "home", "it was dealt the piece: it has it or fetches it from the origin"
     HOLDER = "holder", "it merely had the piece, or was already receiving it"
 

@@ -6,14 +6,18 @@ who refused or failed, it answers with orders. Two plans share the machine and d
 - the *viewer's plan*: home, the homes' stand-ins, holders, at last the origin;
 - the *home's duty*, for pieces this edge must fetch as their home: holders that answer at once, then the origin.
 
-No waiting in circles: a viewer's plan waits for edges asked as home; a home's duty waits only for holders, who answer
-at once, and for the origin. So every chain of waits is viewer's plan -> home's duty -> origin, whatever the views.
+In a zone that is not the path's first there is a third, the *zone's duty*, for pieces this edge must fetch into its
+zone: holders in the zone, the homes in the first zone, at last its own duty as home.
+
+No waiting in circles: a viewer's plan waits for edges asked as home, of their zone or of all; a zone's duty waits for
+edges asked as home; a home's duty waits only for holders, who answer at once, and for the origin. So every chain of
+waits is viewer's plan -> zone's duty -> home's duty -> origin, whatever the views.
 Every piece asks each (edge, role) at most once and the origin once: plans end.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from swarm import pieces
 from swarm.accounting import Reason, Role
@@ -53,13 +57,14 @@ class AskOrigin:
 
 @dataclass(frozen=True)
 class FetchAsHome:
-    """These pieces are this edge's own share: hand them to its home's duty."""
+    """These pieces are this edge's own share: hand them to its home's duty, or its zone's."""
 
     want: int
     reason: Reason | None
+    role: Role = Role.HOME
 
     def __str__(self) -> str:
-        return f"fetch {pieces.count(self.want)} pieces as their home"
+        return f"fetch {pieces.count(self.want)} pieces as their {self.role}"
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ class Plan:
             if why is Why.ORIGIN:
                 state.origin_failed_at.add(node)
             # Roles only descend: a holder that says "not home" must not make a home's duty wait for another home.
-            role = Role.HOME if why is Why.NOT_HOME and state.role is Role.HOME else Role.HOLDER
+            role = state.role if why is Why.NOT_HOME and state.role is not None else Role.HOLDER
             others = [other for other in named if other != self.me and other != ORIGIN]
             state.named += [(other, role) for other in others[:NAMED_TRIED]]
             again.append(number)
@@ -169,7 +174,7 @@ class Plan:
     def _step(self, numbers: Iterable[int]) -> list[Order]:
         """Move each piece to its next rung; orders to the same edge become one request."""
         edges: dict[tuple[str, Role], int] = {}
-        others: dict[tuple[type, Reason | None], int] = {}
+        others: dict[Order, int] = {}
         for number in numbers:
             state = self._pieces[number]
             step = self._next(number, state)
@@ -178,16 +183,15 @@ class Plan:
                 state.asked, state.role = step
                 state.tried.add(step)
                 edges[step] = edges.get(step, 0) | bit
-            elif isinstance(step, GiveUp):
-                del self._pieces[number]
-                others[GiveUp, None] = others.get((GiveUp, None), 0) | bit
             else:
-                state.asked = ORIGIN
-                others[type(step), step.reason] = others.get((type(step), step.reason), 0) | bit
+                if isinstance(step, GiveUp):
+                    del self._pieces[number]
+                else:
+                    state.asked = ORIGIN
+                others[step] = others.get(step, 0) | bit
         lost = tuple(sorted(self.lost))
         orders: list[Order] = [AskEdge(node, role, want, lost) for (node, role), want in edges.items()]
-        for (kind, reason), want in others.items():
-            orders.append(GiveUp(want) if kind is GiveUp else kind(want, reason))
+        orders += [replace(order, want=want) for order, want in others.items()]
         return orders
 
     def _next(self, number: int, state: _Piece) -> Step:
@@ -202,10 +206,11 @@ class Plan:
 Rungs = Callable[[int, _Piece, str, Collection[str]], Step]
 
 
-def viewer_rungs(homes: tuple[Edge, ...], ranked: tuple[Edge, ...] = ()) -> Rungs:
+def viewer_rungs(homes: tuple[Edge, ...], ranked: tuple[Edge, ...] = (), role: Role = Role.HOME) -> Rungs:
     """Home, a dead home's stand-in, the next in rank as holders, the origin.
 
-    `ranked`: all edges, where `homes` are but the first of them.
+    `ranked`: all edges, where `homes` are but the first of them. `role`: in a zone that is not the path's first the
+    homes are those of the zone, and what none of them supplies is left to this edge's own zone's duty.
     """
     ranked = ranked or homes
 
@@ -214,16 +219,17 @@ def viewer_rungs(homes: tuple[Edge, ...], ranked: tuple[Edge, ...] = ()) -> Rung
         without = set(lost) | failed
         home = home_or_next(number, homes, ranked, without)
         if home == me and me not in failed:
-            return FetchAsHome(0, _why_stand_in(number, homes, me, state))
-        if home is not None and home != me and (home, Role.HOME) not in state.tried and len(failed) < HOMES_TRIED:
-            return home, Role.HOME
+            return FetchAsHome(0, _why_stand_in(number, homes, me, state), role)
+        if home is not None and home != me and (home, role) not in state.tried and len(failed) < HOMES_TRIED:
+            return home, role
         holders = [edge.node for edge in ranked if edge.node != me and edge.node not in lost]
         for node in holders[: NEXT_IN_RANK + len(failed)]:
             if (node, Role.HOLDER) not in state.tried:
                 return node, Role.HOLDER
         if me in failed or len(failed) >= HOMES_TRIED:
             return GiveUp(0)
-        return AskOrigin(0, _why_stand_in(number, homes, me, state) or Reason.NO_HOLDER)
+        reason = _why_stand_in(number, homes, me, state) or Reason.NO_HOLDER
+        return AskOrigin(0, reason) if role is Role.HOME else FetchAsHome(0, reason, role)
 
     return step
 
@@ -231,7 +237,7 @@ def viewer_rungs(homes: tuple[Edge, ...], ranked: tuple[Edge, ...] = ()) -> Rung
 def _why_stand_in(number: int, homes: tuple[Edge, ...], me: str, state: _Piece) -> Reason | None:
     if state.rejected:
         return Reason.VERIFY_FAILED
-    if home_of(number, homes) != me and any(role is Role.HOME for _, role in state.tried):
+    if home_of(number, homes) != me and any(role is not Role.HOLDER for _, role in state.tried):
         return Reason.HOME_LOST
     return state.reason
 
@@ -242,11 +248,9 @@ def home_rungs(homes: tuple[Edge, ...], previous: tuple[Edge, ...], *, check_hol
 
     def step(number: int, state: _Piece, me: str, lost: Collection[str]) -> Step:
         if check_holders or state.reason is Reason.HOME_LOST:
-            before = home_of(number, previous) if previous else None
-            ranked = [edge.node for edge in homes if edge.node != me][:NEXT_IN_RANK]
-            for node in ([before] if before and before != me else []) + ranked:
-                if (node, Role.HOLDER) not in state.tried and node not in lost:
-                    return node, Role.HOLDER
+            node = _may_hold(number, state, me, lost, homes, previous)
+            if node is not None:
+                return node, Role.HOLDER
         if me in state.origin_failed_at:
             return GiveUp(0)
         return AskOrigin(0, Reason.VERIFY_FAILED if state.rejected else state.reason or otherwise)
@@ -254,7 +258,49 @@ def home_rungs(homes: tuple[Edge, ...], previous: tuple[Edge, ...], *, check_hol
     return step
 
 
-def pointer_rungs(homes: tuple[Edge, ...], me: str, lost: Collection[str]) -> list[tuple[str, Role]]:
+def _may_hold(
+    number: int,
+    state: _Piece,
+    me: str,
+    lost: Collection[str],
+    homes: tuple[Edge, ...],
+    previous: tuple[Edge, ...],
+) -> str | None:
+    """Whom a home asks "held?" next: its predecessor, then the best in rank."""
+    before = home_of(number, previous) if previous else None
+    ranked = [edge.node for edge in homes if edge.node != me][:NEXT_IN_RANK]
+    for node in ([before] if before and before != me else []) + ranked:
+        if (node, Role.HOLDER) not in state.tried and node not in lost:
+            return node
+    return None
+
+
+def zone_rungs(
+    near: tuple[Edge, ...],
+    previous: tuple[Edge, ...],
+    homes: tuple[Edge, ...],
+    ranked: tuple[Edge, ...],
+    *,
+    check_holders: bool,
+) -> Rungs:
+    """A zone's duty: what the zone may hold is looked for there (`near`: its homes); then the path's homes in its first
+    zone, as a viewer there would ask them; then this edge's own duty as home."""
+    across = viewer_rungs(homes, ranked)
+
+    def step(number: int, state: _Piece, me: str, lost: Collection[str]) -> Step:
+        if check_holders or state.reason is Reason.HOME_LOST:
+            node = _may_hold(number, state, me, lost, near, previous)
+            if node is not None:
+                return node, Role.HOLDER
+        found = across(number, state, me, lost)
+        return FetchAsHome(0, found.reason) if isinstance(found, AskOrigin) else found
+
+    return step
+
+
+def pointer_rungs(
+    homes: tuple[Edge, ...], me: str, lost: Collection[str], role: Role = Role.HOME
+) -> list[tuple[str, Role]]:
     """Whom to ask what a path means: its first living home, then that home's stand-in; if that is this edge, itself.
 
     The list ends where this edge should ask the origin itself.
@@ -265,7 +311,7 @@ def pointer_rungs(homes: tuple[Edge, ...], me: str, lost: Collection[str]) -> li
             continue
         if edge.node == me or len(steps) == HOMES_TRIED:
             break
-        steps.append((edge.node, Role.HOME))
+        steps.append((edge.node, role))
     return steps
 
 

@@ -127,7 +127,7 @@ class View:
         """Those that may be home, with their weights."""
         alive = [peer for _, peer in sorted(self.peers.items()) if peer.state is State.ALIVE]
         weighed = weights([peer.capacity_bps for peer in alive])
-        return tuple(Edge(peer.node, weight) for peer, weight in zip(alive, weighed, strict=True))
+        return tuple(Edge(peer.node, weight, peer.zone) for peer, weight in zip(alive, weighed, strict=True))
 
 
 def peer_of(member: Member) -> Peer:

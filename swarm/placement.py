@@ -25,6 +25,7 @@ class Edge:
 
     node: str
     weight: int = QUARTERS
+    zone: str = ""
 
 
 def weights(capacities_bps: Sequence[float | None]) -> list[int]:
@@ -54,6 +55,12 @@ def home_set(path: str, edges: Collection[Edge], most: int = MOST_HOMES) -> tupl
     """The edges that share the work for a path, best first: one hash per edge, whatever the number of pieces."""
     ranked = sorted(edges, key=lambda edge: (score(path, edge), edge.node), reverse=True)
     return tuple(ranked[:most])
+
+
+def first_zone(path: str, zones: Collection[str]) -> str:
+    """The zone whose homes fetch a path from the origin; the homes of the others ask them. Rendezvous again, so that
+    only the paths of a zone that comes or goes move. Zones count alike: no edge that comes or goes moves any."""
+    return max(zones, key=lambda zone: (xxh3_64_intdigest(f"{path}\0{zone}".encode()), zone))
 
 
 @lru_cache(maxsize=4096)

@@ -23,6 +23,7 @@ from swarm.ladder import (
     judge,
     pointer_rungs,
     viewer_rungs,
+    zone_rungs,
 )
 from swarm.placement import Edge
 from swarm.wire import Why
@@ -359,3 +360,46 @@ def test_a_plan_ends_and_every_piece_is_held_or_given_up(plan_and_kind, want, da
     assert facts.plan.missing == 0
     assert facts.held | facts.given_up == want
     assert facts.orders <= want.bit_count() * (2 * len(NODES) + 3)
+
+
+# --- zones: e and f are the homes of another zone than the path's first
+
+NEAR = tuple(Edge(node) for node in "ef")
+ZONE_HOME = Role.ZONE_HOME
+
+
+def zone(me: str = "e", *, check_holders: bool = False) -> Plan:
+    return Plan(me, zone_rungs(NEAR, (), EVEN, EVEN, check_holders=check_holders))
+
+
+def test_in_another_zone_a_viewer_asks_the_homes_of_its_own_and_its_own_share_is_its_zones_duty():
+    plan = Plan("e", viewer_rungs(NEAR, NEAR, ZONE_HOME))
+    assert plan.on_wanted(0b0011) == [AskEdge("f", ZONE_HOME, 0b0010), FetchAsHome(0b0001, None, ZONE_HOME)]
+
+
+def test_a_zones_duty_asks_the_homes_of_the_first_zone_and_never_the_origin_itself():
+    plan = zone()
+    assert plan.on_wanted(FIRST) == [AskEdge("a", HOME, FIRST)]
+    assert plan.on_failed("a") == [AskEdge("b", HOME, FIRST, ("a",))]
+    orders = [order for node in "bcd" for order in plan.on_failed(node)]
+    assert orders[-1] == FetchAsHome(FIRST, Reason.HOME_LOST)
+
+
+def test_a_zone_that_may_hold_an_older_version_is_asked_before_anything_crosses():
+    plan = zone(check_holders=True)
+    assert plan.on_wanted(FIRST) == [AskEdge("f", HOLDER, FIRST)]
+    assert plan.on_refused("f", FIRST, Why.NOT_HELD) == [AskEdge("a", HOME, FIRST)]
+
+
+def test_when_every_home_of_a_zone_is_lost_a_viewer_crosses_by_its_own_zones_duty():
+    plan = Plan("g", viewer_rungs(NEAR, NEAR, ZONE_HOME), "ef")
+    assert plan.on_wanted(FIRST) == [FetchAsHome(FIRST, Reason.NO_HOLDER, ZONE_HOME)]
+
+
+def test_a_zones_home_that_names_another_is_believed_in_that_role_only():
+    plan = Plan("g", viewer_rungs(NEAR, NEAR, ZONE_HOME))
+    plan.on_wanted(FIRST)
+    assert plan.on_refused("e", FIRST, Why.NOT_HOME, ["f"]) == [AskEdge("f", ZONE_HOME, FIRST)]
+    duty = zone()
+    duty.on_wanted(FIRST)
+    assert duty.on_refused("a", FIRST, Why.NOT_HOME, ["c"]) == [AskEdge("c", HOME, FIRST)]

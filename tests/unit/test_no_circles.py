@@ -1,9 +1,10 @@
 """No waiting in circles (DESIGN 4): a model of edges whose views differ in every way, running the real plans.
 
-Each edge runs a viewers' plan and a home's duty over `swarm.ladder` and answers as `edge/peer_http.py` does: asked as
-home it sends what it has, sees to what it judges its own, and refuses the rest at once; asked as holder it sends what
-it has or already gets from the origin. Edges die, links break, the origin fails, and some edges answer nonsense. At
-every step the graph of who waits for whom has no circle; at the end nobody waits. A failure prints its seed.
+Each edge runs its plans over `swarm.ladder` and answers as `edge/peer_http.py` does: asked as home it sends what it
+has, sees to what it judges its own, and refuses the rest at once; asked as its zone's home likewise, but by its zone's
+duty, if by its own view its zone is not the path's first; asked as holder it sends what it has or already gets from the
+origin. Edges die, links break, the origin fails, and some edges answer nonsense. At every step the graph of who waits
+for whom has no circle; at the end nobody waits. A failure prints its seed.
 """
 
 import random
@@ -25,6 +26,7 @@ from swarm.ladder import (
     home_rungs,
     judge,
     viewer_rungs,
+    zone_rungs,
 )
 from swarm.placement import Edge
 from swarm.wire import Why
@@ -49,12 +51,15 @@ class Question:
 
 @dataclass(eq=False)
 class Node:
-    """One edge: its view, what it holds, its two plans, and the questions that wait here."""
+    """One edge: its view, what it holds, its plans, and the questions that wait here. `near`: its zone's homes, None in
+    the path's first zone."""
 
     name: str
     homes: tuple[Edge, ...]
     ranked: tuple[Edge, ...]
+    near: tuple[Edge, ...] | None
     viewers: Plan
+    zone: Plan
     duty: Plan
     is_liar: bool
     have: int = 0
@@ -70,6 +75,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.liars = self.random.choice([0.0, 0.4])
+        self.far = self.random.choice([0.0, 0.5, 0.8])
         names = "abcdefg"[: self.random.randint(1, 7)]
         self.nodes = {name: self._node(name, names) for name in names}
         self.on_the_way: list[Question] = []
@@ -85,11 +91,15 @@ class World:
         homes, previous = self._view(names, 1), self._view(names, 0)
         check = self.random.random() < 0.7
         ranked, homes = homes, homes[: self.random.choice([1, 32])]
+        near = self._view(names, 1) if self.random.random() < self.far else None
+        viewers = viewer_rungs(homes, ranked) if near is None else viewer_rungs(near, near, Role.ZONE_HOME)
         return Node(
             name,
             homes,
             ranked,
-            Plan(name, viewer_rungs(homes, ranked)),
+            near,
+            Plan(name, viewers),
+            Plan(name, zone_rungs(near or homes, previous, homes, ranked, check_holders=check)),
             Plan(name, home_rungs(homes, previous, check_holders=check, otherwise=Reason.FIRST_COPY)),
             is_liar=self.random.random() < self.liars,
             have=self.random.getrandbits(PIECES) & self.random.getrandbits(PIECES),
@@ -105,8 +115,9 @@ class World:
             match order:
                 case AskEdge(other, role, want, lost):
                     self.on_the_way.append(Question(node, plan, self.nodes[other], role, want, lost))
-                case FetchAsHome(want, reason):
-                    self.perform(node, node.duty, node.duty.on_wanted(want & ~node.have, reason))
+                case FetchAsHome(want, reason, role):
+                    duty = node.zone if role is Role.ZONE_HOME else node.duty
+                    self.perform(node, duty, duty.on_wanted(want & ~node.have, reason))
                 case AskOrigin(want, _):
                     fresh = want & ~node.from_origin
                     if fresh:
@@ -118,11 +129,14 @@ class World:
     def give_up(self, node: Node, plan: Plan, want: int) -> None:
         if plan is node.viewers:
             node.given_up |= want & ~node.have
+        elif plan is node.zone:
+            self.fail_waiting(node, want, Role.ZONE_HOME)
+            self.perform(node, node.viewers, node.viewers.on_origin_failed(want))
         else:
             self.fail_waiting(node, want, Role.HOME)
 
     def fail_waiting(self, node: Node, want: int, role: Role) -> None:
-        """Those asked as holder wait for what was on its way from the origin; those asked as home for the duty."""
+        """Asked as holder, they wait for what was on its way from the origin; else for the duty of that role."""
         for question in [question for question in node.waiting if question.left & want and question.role is role]:
             if question in node.waiting:
                 node.waiting.remove(question)
@@ -171,13 +185,14 @@ class World:
         if left:
             self.fail_waiting(node, left, Role.HOLDER)
             self.perform(node, node.duty, node.duty.on_origin_failed(left))
-            self.perform(node, node.viewers, node.viewers.on_origin_failed(left))
+            self.perform(node, node.zone, node.zone.on_origin_failed(left))
+            self.perform(node, node.viewers, node.viewers.on_origin_failed(left & ~node.zone.missing))
 
     def land(self, node: Node, piece: int) -> None:
         bit = 1 << piece
         node.have |= bit
-        node.viewers.on_held(piece)
-        node.duty.on_held(piece)
+        for plan in (node.viewers, node.zone, node.duty):
+            plan.on_held(piece)
         for question in [question for question in node.waiting if question.left & bit]:
             question.left &= ~bit
             if not question.asker.have & bit:
@@ -204,15 +219,18 @@ class World:
         for piece in pieces.each(question.want & server.have & ~question.asker.have):
             self.land(question.asker, piece)
         missing = question.want & ~server.have
+        plan = server.duty
         if question.role is Role.HOLDER:
             question.left = missing & server.from_origin
             holders = self.random.sample(list(self.nodes), min(len(self.nodes), self.random.randint(0, 3)))
             self.refuse(question, missing & ~question.left, Why.NOT_HELD, tuple(holders))
         else:
-            judged = {
-                piece: judge(piece, server.homes, server.name, question.lost, server.ranked)
-                for piece in pieces.each(missing)
-            }
+            if question.role is Role.ZONE_HOME and server.near is None:
+                question.role = Role.HOME
+            homes, ranked = server.homes, server.ranked
+            if question.role is Role.ZONE_HOME and server.near is not None:
+                homes, ranked, plan = server.near, server.near, server.zone
+            judged = {piece: judge(piece, homes, server.name, question.lost, ranked) for piece in pieces.each(missing)}
             question.left = pieces.of(piece for piece, home in judged.items() if home == server.name)
             for piece, home in judged.items():
                 if home != server.name:
@@ -223,7 +241,7 @@ class World:
         server.waiting.append(question)
         if question.role is not Role.HOLDER:
             reason = Reason.HOME_LOST if question.lost else None
-            self.perform(server, server.duty, server.duty.on_wanted(question.left, reason))
+            self.perform(server, plan, plan.on_wanted(question.left, reason))
 
     def refuse(self, question: Question, want: int, why: Why, named: tuple[str, ...]) -> None:
         orders = question.plan.on_refused(question.server.name, want, why, named)
@@ -240,11 +258,13 @@ class World:
     def waits(self) -> dict[tuple[str, str], set[tuple[str, str]]]:
         graph: dict[tuple[str, str], set[tuple[str, str]]] = {}
         for node in self.nodes.values():
-            if node.viewers.expected_from(ORIGIN) & node.duty.missing:
-                graph.setdefault((node.name, "viewers"), set()).add((node.name, "duty"))
+            for waiting, awaited in (("viewers", "zone"), ("viewers", "duty"), ("zone", "duty")):
+                if getattr(node, waiting).expected_from(ORIGIN) & getattr(node, awaited).missing:
+                    graph.setdefault((node.name, waiting), set()).add((node.name, awaited))
             for question in node.waiting:
-                kind = "viewers" if question.plan is question.asker.viewers else "duty"
-                awaited = "origin" if question.role is Role.HOLDER else "duty"
+                asker = question.asker
+                kind = {id(asker.viewers): "viewers", id(asker.zone): "zone"}.get(id(question.plan), "duty")
+                awaited = {Role.HOLDER: "origin", Role.ZONE_HOME: "zone"}.get(question.role, "duty")
                 graph.setdefault((question.asker.name, kind), set()).add((node.name, awaited))
         return graph
 
@@ -276,4 +296,5 @@ def test_nobody_waits_in_circles_and_everybody_ends_under_any_views(seed):
         assert not has_circle(world.waits())
     for node in world.nodes.values():
         if not node.is_dead:
-            assert (node.viewers.missing, node.duty.missing, node.waiting) == (0, 0, []), node.name
+            assert (node.viewers.missing, node.zone.missing, node.duty.missing) == (0, 0, 0), node.name
+            assert node.waiting == [], node.name

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.placement import MOST_HOMES, SMALL_BYTES, Edge, home_of, home_set, homes_for, weights
+from swarm.placement import MOST_HOMES, SMALL_BYTES, Edge, first_zone, home_of, home_set, homes_for, weights
 
 A, B, C, D = (Edge(node) for node in "abcd")
 EVEN = (A, B, C, D)
@@ -189,3 +189,12 @@ def test_what_a_lost_home_carried_spreads_in_proportion_over_the_rest(homes, dat
     moved = [piece for piece in range(total * left) if home_of(piece, homes) == lost.node]
     taken = Counter(home_of(piece, homes, {lost.node}) for piece in moved)
     assert taken == {edge.node: lost.weight * edge.weight for edge in rest}
+
+
+def test_paths_spread_over_zones_and_those_of_a_zone_that_goes_move_alone():
+    paths = [f"/{number}" for number in range(3000)]
+    first = {path: first_zone(path, ["fra", "ams", "lon"]) for path in paths}
+    counts = Counter(first.values())
+    assert all(900 < counts[zone] < 1100 for zone in ("fra", "ams", "lon"))
+    without = {path: first_zone(path, ["lon", "fra"]) for path in paths}
+    assert {path for path in paths if first[path] != without[path]} == {p for p in paths if first[p] == "ams"}

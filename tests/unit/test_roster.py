@@ -5,11 +5,11 @@ import pytest
 
 from daemon.keys import Signer
 from edge.roster import Roster, ViewFile
-from swarm.accounting import PeerState
+from swarm.accounting import PeerState, Role
 from swarm.errors import RemoteError
 from swarm.members import ANNOUNCEMENT_CONTEXT, Announcement, Member, State
 from swarm.names import Path
-from swarm.placement import SMALL_BYTES
+from swarm.placement import SMALL_BYTES, Edge
 
 FILM = Path("default", "/film.mp4", "")
 SIGNERS = {f"edge-{number}": Signer.throwaway(f"edge-{number}") for number in range(1, 6)}
@@ -135,6 +135,40 @@ def test_links_that_rest_count_as_suspect():
         PeerState.SUSPECT: 1,
         PeerState.REFUSED: 1,
     }
+
+
+# --- zones
+
+
+def zoned(zone: str) -> Roster:
+    """As seen by edge-1 in that zone."""
+    roster = Roster("edge-1", zone, SIGNERS["edge-1"], in_swarm=True)
+    zones = {"edge-1": zone, "edge-2": "berlin", "edge-3": "berlin", "edge-4": "paris", "edge-5": "paris"}
+    roster.take_view(1, [member(node, zone=its) for node, its in zones.items()])
+    return roster
+
+
+def names(edges: tuple[Edge, ...]) -> set[str]:
+    return {edge.node for edge in edges}
+
+
+def test_each_zone_has_its_own_homes_and_those_of_the_paths_first_zone_go_to_the_origin():
+    at_home, abroad = zoned("berlin"), zoned("paris")
+    paths = (Path("default", f"/{number}", "") for number in range(99))
+    in_berlin = next(path for path in paths if "edge-2" in names(at_home.ranked(path)))
+    assert names(at_home.ranked(in_berlin)) == {"edge-1", "edge-2", "edge-3"}
+    assert at_home.role(in_berlin) is Role.HOME
+    assert at_home.ranked(in_berlin, Role.ZONE_HOME) == at_home.ranked(in_berlin)
+    assert abroad.role(in_berlin) is Role.ZONE_HOME
+    assert names(abroad.ranked(in_berlin)) == {"edge-2", "edge-3"}
+    assert names(abroad.ranked(in_berlin, Role.ZONE_HOME)) == {"edge-1", "edge-4", "edge-5"}
+
+
+def test_a_zone_without_any_edge_of_weight_asks_the_first_zone_itself():
+    roster = Roster("edge-1", "rome", SIGNERS["edge-1"], in_swarm=True)
+    roster.take_view(1, [member("edge-1", State.LEAF, zone="rome"), member("edge-2", zone="berlin")])
+    assert roster.role(FILM) is Role.HOME
+    assert names(roster.ranked(FILM, Role.ZONE_HOME)) == {"edge-2"}
 
 
 # --- the file of the last view

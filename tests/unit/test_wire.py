@@ -135,13 +135,24 @@ def test_a_tombstone_is_these_very_bytes():
 
 def test_an_announcement_and_its_signature_are_these_very_bytes():
     said = Announcement(
-        node="edge-1", key=SIGNER.public, address=None, port=9000, zone="berlin", capacity_bps=1e9,
-        incarnation=1700000000000,
+        node="edge-1", key=SIGNER.public, address="http://10.0.0.5:7400", port=7400, zone="berlin", capacity_bps=1e9,
+        incarnation=1700000000000, refutation=3, leaving=True, gossips=True, role="superpeer",
     )  # fmt: skip
     assert msgspec.msgpack.encode(said) == SIGNED["announcement"]
     signature = SIGNED["announcement signature"]
     assert SIGNER.sign(ANNOUNCEMENT_CONTEXT, SIGNED["announcement"]).signature == signature
     assert read_announcement(Signed(SIGNED["announcement"], signature, "edge-1")) == said
+
+
+def test_an_announcement_from_before_there_was_gossip_is_read():
+    said = Announcement(
+        node="edge-1", key=SIGNER.public, address=None, port=9000, zone="berlin", capacity_bps=1e9,
+        incarnation=1700000000000,
+    )  # fmt: skip
+    signed = Signed(SIGNED["announcement before gossip"], SIGNED["announcement before gossip signature"], "edge-1")
+    verify(SIGNER.public, ANNOUNCEMENT_CONTEXT, signed)
+    assert read_announcement(signed) == said
+    assert not said.gossips
 
 
 def check(context: bytes, signed: Signed) -> None:
