@@ -58,7 +58,8 @@ class Gossiping:
         self._gatekeeper = gatekeeper
         self._signer = signer
         self._metrics = metrics
-        self._contacts = [f"http://{seed}" for seed in seeds]
+        self._seeds = [f"http://{seed}" for seed in seeds]
+        self._contacts: list[str] = []
         self.only_role = SUPERPEER if topology == "superpeer" else None
         self.observes = self.only_role not in (None, role)
         self._gossip: Gossip | None = None
@@ -86,7 +87,7 @@ class Gossiping:
     @property
     def is_alone(self) -> bool:
         """Nobody is known to start from."""
-        return self._gossip.is_alone if self._gossip is not None else not self._contacts
+        return self._gossip.is_alone if self._gossip is not None else not (self._seeds or self._contacts)
 
     @property
     def is_disputed(self) -> bool:
@@ -150,18 +151,17 @@ class Gossiping:
         gossip = self._gossip = Gossip(
             me, self._signer.sign, verify, rng, observes=self.observes, only_role=self.only_role
         )
+        gossip.start(self._seeds, now)
         gossip.on_contacts(self._contacts, now)
-        gossip.start(now)
         for kind, signed, keep_s in self._early:
             gossip.spread(kind, signed, keep_s, now)
         self._after()
 
     def on_contacts(self, addresses: Iterable[str]) -> None:
-        """Where other edges that gossip may be found."""
-        if self._gossip is None:
-            self._contacts += addresses
-        else:
-            self._gossip.on_contacts(addresses, time.monotonic())
+        """Where, beside the seeds, edges that gossip may be found; in place of what was told before."""
+        self._contacts = list(addresses)
+        if self._gossip is not None:
+            self._gossip.on_contacts(self._contacts, time.monotonic())
             self._after()
 
     def on_observed(self, remote: str) -> None:

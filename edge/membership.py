@@ -207,7 +207,7 @@ class Membership:
         if reply.members is not None:
             tracker.generation, tracker.members = reply.generation, reply.members
             self._views += 1
-            self._gossip.on_contacts(_gossiping(reply.members))
+            self._gossip.on_contacts(_gossiping(one for other in self._trackers for one in other.members))
             self._show()
 
     def _on_gossip(self) -> None:
@@ -296,7 +296,10 @@ class Membership:
         within a second."""
         if self._request is None:
             return
-        goodbye = msgspec.structs.replace(self._request, leaving=True, hold_ms=0)
+        said = read_announcement(self._request.signed)
+        body = msgspec.msgpack.encode(msgspec.structs.replace(said, refutation=said.refutation + 1, leaving=True))
+        signed = self._roster.signer.sign(ANNOUNCEMENT_CONTEXT, body)
+        goodbye = AnnounceRequest(signed=signed, leaving=True)
         known_to = [tracker.url for tracker in self._trackers if tracker.answers]
         await asyncio.gather(self._gossip.leave(), *(self._say_goodbye(url, goodbye) for url in known_to))
 

@@ -104,7 +104,7 @@ class TrackerService:
 
     def _hear(self, asked: AnnounceRequest, said: Announcement, remote: str) -> str | None:
         """The address of the bearer of this name, if it is taken. HTTP 503 when full."""
-        if asked.leaving:
+        if said.leaving or (asked.leaving and not said.gossips):  # only older edges do not sign it
             self.tracker.on_left(said)
             self._after_change()
             return None

@@ -127,7 +127,8 @@ class Gossip:
         self._asked: dict[int, _Asked] = {}
         self._tickets = 0
         self._round: list[str] = []
-        self._contacts: dict[str, str] = {}  # addresses to start from -> who answered there
+        self._seeds: tuple[str, ...] = ()
+        self._contacts: dict[str, str] = {}  # addresses to start from, seeds among them -> who answered there
         self._kept: dict[int, tuple[Item, float]] = {}  # by name: items for newcomers, and until when
         self._known: OrderedDict[int, None] = OrderedDict()  # names of items that were heard
         self._probe_at = self._tell_at = self._sync_at = self._contact_at = float("inf")
@@ -145,19 +146,20 @@ class Gossip:
 
     # --- from outside
 
-    def start(self, now: float) -> None:
+    def start(self, seeds: Iterable[str], now: float) -> None:
         """From now on deadlines count."""
+        self._seeds = tuple(seeds)
+        self._contacts = dict.fromkeys(self._seeds, "")
         self._contact_at = now
         self._sync_at = now + self._jittered(self._sync_every_s)
         self._probe_at = self._tell_at = now if not self.members.observes else float("inf")
         self._remember_deadline(now)
 
     def on_contacts(self, addresses: Iterable[str], now: float) -> None:
-        """Where members may be found."""
-        fresh = [address for address in addresses if address not in self._contacts]
-        for address in fresh[: MOST_CONTACTS - len(self._contacts)]:
-            self._contacts[address] = ""
-        if fresh and not self.members.living:
+        """Where else members may be found, in place of what was told before."""
+        before, known = self._contacts, (*self._seeds, *addresses)[:MOST_CONTACTS]
+        self._contacts = {address: before.get(address, "") for address in known}
+        if self._contacts.keys() - before.keys() and not self.members.living:
             self._contact_at = min(self._contact_at, now)
         self._remember_deadline(now)
 

@@ -263,3 +263,16 @@ async def test_members_stand_in_metrics_and_status(origin, http):
         assert [(member["node"], member["state"]) for member in members] == [("edge-a", "alive"), ("edge-far", "leaf")]
         async with http.get(f"http://{origin.admin}/") as response:
             assert "edge-far" in await response.text()
+
+
+async def test_who_gossips_signs_its_goodbye_and_nobody_says_it_in_its_place(origin):
+    async with edge(origin, "edge-1") as one, edge(origin, "edge-2") as two:
+        await one.announce(gossips=True)
+        await one.announce(gossips=True, leaving=True)  # what anybody could send who has heard its announcement
+        assert "edge-1" in seen(await two.announce())
+        signed = one.signer.sign(
+            ANNOUNCEMENT_CONTEXT, msgspec.msgpack.encode(one.announcement(gossips=True, leaving=True, refutation=1))
+        )
+        goodbye = AnnounceRequest(signed=signed, leaving=True)
+        await one.asker.message(origin.base, ANNOUNCE_PATH, goodbye, AnnounceReply)
+        assert "edge-1" not in seen(await two.announce())

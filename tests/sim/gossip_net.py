@@ -98,8 +98,7 @@ class Network:
         gossip = Gossip(me, sign_with(key, name), verify, rng, observes=observes, only_role=only_role)
         node = Node(name, gossip, where, where[len("http://") : -len(":7400")], is_reachable=is_reachable)
         self.nodes[name if name not in self.nodes or not self.nodes[name].is_up else f"{name} again"] = node
-        gossip.on_contacts([self.nodes[seed].address for seed in seeds], self.now)
-        gossip.start(self.now)
+        gossip.start([self.nodes[seed].address for seed in seeds], self.now)
         self._arm(node)
         return node
 

@@ -414,7 +414,7 @@ def test_who_was_not_running_draws_no_verdict_when_it_wakes():
 def lonely() -> Gossip:
     here = msgspec.msgpack.decode(said("me").body, type=Announcement)
     gossip = Gossip(here, sign_with(key_of("me"), "me"), verify, random.Random(1))
-    gossip.start(0.0)
+    gossip.start((), 0.0)
     return gossip
 
 
