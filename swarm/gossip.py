@@ -349,14 +349,12 @@ class Gossip:
         self.members.suspect(probe.node, now)
 
     def _on_synced(self, asked: _Asked, reply: GossipReply, now: float) -> list[Effect]:
-        """Push what the other lacks."""
-        if self.members.observes:
-            return []
+        """Push what the other lacks; who is no member only items."""
         if not self.is_accepted and asked.is_announced:
             self.conflict, self.is_accepted = reply.conflict, reply.conflict is None
             if self.conflict is not None:
                 self._sync_at = min(self._sync_at, now + DISPUTED_S)
-        news = self.members.beyond(reply.news, now) if reply.whole else News()
+        news = self.members.beyond(reply.news, now) if reply.whole and not self.members.observes else News()
         news = News(
             said=news.said,
             suspicions=news.suspicions,

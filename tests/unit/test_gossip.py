@@ -520,6 +520,22 @@ def test_a_newcomer_hears_what_is_kept_and_only_while_it_is():
     assert net.nodes["late"].heard == []
 
 
+def test_what_a_leaf_of_superpeers_spreads_reaches_them_and_by_them_the_other_leaves():
+    net = Network(5)
+    for name in ("s1", "s2"):
+        net.start(name, ["s1"] if name != "s1" else (), role=SUPERPEER, only_role=SUPERPEER)
+    for name in ("l1", "l2"):
+        net.start(name, ["s1"], observes=True, only_role=SUPERPEER)
+    net.run(5)
+    net["l1"].spread("ban", BAN, 60.0, net.now)
+    net.run(2)
+    assert {node.name for node in net.up() if node.heard} >= {"s1"}
+    for name in ("s1", "s2"):
+        net[name].spread("ban", BAN, 60.0, net.now)
+    net.run(2)
+    assert [len(node.heard) for node in net.up()] == [1, 1, 0, 1]
+
+
 def test_an_item_that_is_too_long_is_not_spread():
     with pytest.raises(ValueError, match="ban of 20000 bytes"):
         lonely().spread("ban", Signed(bytes(20_000), bytes(64), "a"), 60.0, 0.0)
