@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 from aiohttp.http_exceptions import HttpProcessingError, TransferEncodingError
 
+from daemon.gathering import Gathering
 from daemon.patience import Patience
 from daemon.peer_auth import HELLO_PATH, SESSION_HEADER, HelloReply, Pass, WrongSecret, new_hello
 from swarm.accounting import Cause
@@ -82,16 +83,19 @@ class Asker:
         response = await self._once_more(base, once)
         try:
             reader = FrameReader()
+            gathering = Gathering(response.connection.transport if response.connection else None)
             chunks = response.content.iter_any().__aiter__()
             while not reader.ended:
                 try:
-                    chunk = await self._guard(base, silence_s, anext(chunks))
+                    with gathering.of(reader.missing_bytes):
+                        chunk = await self._guard(base, silence_s, anext(chunks))
                 except StopAsyncIteration:
                     break
                 if on_bytes:
                     on_bytes(len(chunk))
                 for frame in reader.feed(chunk):
                     yield frame
+            gathering.end()
             reader.on_eof()
             await self._finish(response)
         except BaseException:

@@ -212,6 +212,14 @@ class FrameReader:
         finally:
             del self._buffer[:at]
 
+    @property
+    def missing_bytes(self) -> int:
+        """How many more bytes can make no difference: no frame is whole before they come."""
+        have = len(self._buffer)
+        if have < HEAD.size:
+            return HEAD.size - have
+        return HEAD.size + int(HEAD.unpack_from(self._buffer)[1]) - have
+
     def _piece(self, begin: int, end: int) -> PieceFrame:
         if end - begin <= PIECE_HEAD.size:
             raise RemoteError("piece frame without a piece")
