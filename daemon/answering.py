@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from daemon.pacing import Pacer
 from daemon.peer_auth import SESSION_HEADER, Gatekeeper, Hello, WrongSecret
 from swarm.accounting import Control
 from swarm.errors import RemoteError
@@ -32,12 +33,14 @@ _T = TypeVar("_T")
 
 
 class FrameStream:
-    """The answer to one `Ask`."""
+    """The answer to one `Ask`. With a `pacer`, it gets its share of what this program may send."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, pacer: Pacer | None = None) -> None:
         self._request = request
+        self._pacer = pacer
         self._response = web.StreamResponse(headers={"Content-Type": FRAMES_TYPE})
         self.sent_bytes = 0  # of content bodies
+        self.expected_bytes: int | None = None  # of them altogether, once that is known
         self.control: dict[Control, int] = {Control.POINTER: 0, Control.METAINFO: 0}
 
     @property
@@ -46,6 +49,11 @@ class FrameStream:
 
     async def open(self) -> None:
         await self._response.prepare(self._request)
+        if self._pacer is not None and self._request.transport is not None:
+            self._pacer.open(self._request.transport, self._left_bytes)
+
+    def _left_bytes(self) -> int | None:
+        return None if self.expected_bytes is None else max(0, self.expected_bytes - self.sent_bytes)
 
     async def send(self, frame: Frame) -> None:
         data = encode_frame(frame)
@@ -53,6 +61,8 @@ class FrameStream:
         await self._write(data)
 
     async def send_piece(self, piece: int, data: bytes) -> None:
+        if self._pacer is not None and self._request.transport is not None:
+            self._pacer.on_write(self._request.transport)
         await self._write(piece_head(piece, len(data)) + data)
         self.sent_bytes += len(data)
 
@@ -70,6 +80,8 @@ class FrameStream:
     async def end(self) -> web.StreamResponse:
         await self.send(EndFrame())
         await self._response.write_eof()
+        if self._pacer is not None and self._request.transport is not None:
+            self._pacer.end(self._request.transport)
         return self._response
 
     def cut(self) -> web.StreamResponse:

@@ -20,6 +20,7 @@ from daemon.errors import StartupError
 from daemon.keys import Signer, load_secrets, load_signing_key
 from daemon.listeners import bound_address, listen
 from daemon.logs import fields
+from daemon.pacing import Pacer
 from daemon.peer_auth import HELLO_PATH, Gatekeeper
 from daemon.version import VERSION
 from origin.admin_http import Status, admin_app
@@ -170,7 +171,9 @@ async def start(config: OriginConfig) -> Origin:
         if content is not None:
             opened.push_async_callback(_close_content, content, disk)
         gatekeeper, tracker = _swarm(config, ledger, opened)
-        handler = _viewer_handler(config, ledger, content, gatekeeper, tracker)
+        pacer = Pacer(config.swarm.capacity if config.swarm else None)
+        opened.callback(pacer.close)
+        handler = _viewer_handler(config, ledger, content, gatekeeper, tracker, pacer)
         viewers = listen("listen", config.listen)
         opened.callback(viewers.close)
         admin = listen("admin.listen", config.admin.listen)
@@ -277,6 +280,7 @@ def _viewer_handler(
     content: Content | None,
     gatekeeper: Gatekeeper | None,
     tracker: TrackerService | None,
+    pacer: Pacer,
 ) -> Handler:
     """Content, ingest, asks and the tracker on one port."""
     own: dict[str, Handler] = {}
@@ -285,7 +289,7 @@ def _viewer_handler(
     if tracker is not None:
         own[ANNOUNCE_PATH] = tracker.handle_announce
     if content is not None:
-        own[ASK_PATH] = AskHandler(content.library, ledger, gatekeeper).handle_ask
+        own[ASK_PATH] = AskHandler(content.library, ledger, gatekeeper, pacer).handle_ask
     reading = ContentHandler(content.library if content else None, ledger)
     writing = IngestHandler(content.ingest if content else None, _token(config.ingest_rules), ledger.metrics)
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from daemon.answering import FrameStream, admit, read_ask
 from daemon.logs import fields
+from daemon.pacing import Pacer
 from daemon.peer_auth import SESSION_HEADER, Gatekeeper
 from origin.digests import page_bytes
 from origin.disk import FileChanged, OpenFile
@@ -66,10 +67,13 @@ def batches(wanted: int, size: int) -> Iterator[Batch]:
 class AskHandler:
     """Answers whoever asks: everything here is public and signed. `gatekeeper` None: no swarm is set up."""
 
-    def __init__(self, library: Library, ledger: OriginLedger, gatekeeper: Gatekeeper | None) -> None:
+    def __init__(
+        self, library: Library, ledger: OriginLedger, gatekeeper: Gatekeeper | None, pacer: Pacer | None = None
+    ) -> None:
         self._library = library
         self._ledger = ledger
         self._gatekeeper = gatekeeper
+        self._pacer = pacer
 
     async def handle_ask(self, request: web.Request) -> web.StreamResponse:
         """400 for nonsense, 401 for a session that does not prove the secret."""
@@ -79,7 +83,7 @@ class AskHandler:
             path = read_path(ask.site, ask.path)
         except BadPath as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
-        answer = Answer(FrameStream(request), self._library, ask, path)
+        answer = Answer(FrameStream(request, self._pacer), self._library, ask, path)
         try:
             await answer.stream.open()
             await answer.send()
@@ -165,6 +169,7 @@ class Answer:
         await self._send_pieces(found.file, version, wanted & there)
 
     async def _send_pieces(self, file: OpenFile, version: bytes, wanted: int) -> None:
+        self.stream.expected_bytes = pieces.count(wanted) * piece_bytes_for(file.size)
         coming: deque[Coming] = deque()
         sent_pages: set[int] = set()
         try:
