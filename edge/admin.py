@@ -13,6 +13,7 @@ from daemon.answering import read_body
 from daemon.metrics import CONTENT_TYPE
 from edge.fills import Fills
 from edge.metrics import EdgeMetrics
+from edge.pointers import Known
 from edge.purge_requests import BadPurge, Naming, read_purge
 from edge.purges import Purges
 from edge.roster import Roster
@@ -22,7 +23,6 @@ from swarm import pieces
 from swarm.accounting import Role
 from swarm.ladder import pointer_rungs
 from swarm.names import BadPath, normalise
-from swarm.placement import home_of
 from swarm.purging import BookFull, Purge
 
 log = logging.getLogger(__name__)
@@ -213,7 +213,7 @@ class Admin:
                 "stale_if_error_s": known.life.sie_s,
             }
             if pointer.version is not None:
-                told |= self._explain_version(pointer.version, lost)
+                told |= self._explain_version(known, pointer.version, lost)
         told["last_plans"] = [plan for plan in self._fills.recent if plan["path"] == path.target]
         return web.Response(text=json.dumps(told, indent=1), content_type="application/json")
 
@@ -229,16 +229,15 @@ class Admin:
             ", but it is left out for now" if first in lost else ""
         )
 
-    def _explain_version(self, version: bytes, lost: list[str]) -> dict[str, object]:
+    def _explain_version(self, known: Known, version: bytes, lost: list[str]) -> dict[str, object]:
         held = self._store.held(version)
         if held is None:
             return {"held": None}
-        role = self._roster.role(held.path)
-        homes = self._roster.homes(held.path, held.metainfo.size, held.trust, role)
+        dealing = self._roster.dealing(held.path, known.pointer, held.trust, self._roster.role(held.path))
         count = min(held.metainfo.known_pieces, PIECES_EXPLAINED)
         shares: dict[str, int] = {}
         for piece in range(count):
-            home = home_of(piece, homes, lost) or "the origin"
+            home = dealing.home_of(piece, lost) or "the origin"
             shares[home] = shares.get(home, 0) + 1
         return {
             "held": {

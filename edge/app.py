@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from daemon.errors import StartupError
 from daemon.keys import Signer, checker, load_or_make_node_key
 from daemon.listeners import BACKLOG, bound_address, listen, tls_context
 from daemon.logs import fields
+from daemon.pacing import Pacer
 from daemon.peer_auth import Gatekeeper
 from daemon.version import VERSION
 from edge import config as settings
@@ -39,7 +41,7 @@ from edge.origins import Origin, SignedOrigin
 from edge.pages import HLS_JS, Pages
 from edge.passing import SERVER
 from edge.peer_http import PeerHttp
-from edge.plain_origin import Failed, PlainOrigin
+from edge.plain_origin import Failed, PlainOrigin, Share
 from edge.purge_requests import Naming
 from edge.purges import FILE_NAME as PURGES
 from edge.purges import PurgeFile, Purges
@@ -51,16 +53,19 @@ from edge.store import Store, restored
 from edge.viewer_http import ViewerHttp
 from swarm.errors import RemoteError
 from swarm.http_dates import format_http_date
-from swarm.metainfo import Page, Signed, open_page
+from swarm.metainfo import Page, Pointer, Signed, open_page
+from swarm.names import Path as ContentPath
 from swarm.names import token_like
 from swarm.placement import SMALL_BYTES
 from swarm.purging import PurgeBook
 from swarm.tokens import Gate
+from swarm.uploads import GOODPUT, LEAST_BPS, RecentRate
 
 log = logging.getLogger(__name__)
 
 FINISH_S = 30.0  # what is being sent when listeners close may take so long
 SAMPLE_S = 1.0
+VIEWERS_OVER_S = 0.2  # what viewers took in so long is left to them
 MOST_LINE_BYTES = 16 << 10  # of a request line or header
 
 
@@ -85,6 +90,7 @@ class Edge:
         cache = config.cache
         self.store = Store(directory, cache.memory, cache.disk, self.metrics, cache.min_free)
         self.fills = Fills(self.store, self.roster, self.asker, self._origins, self.metrics)
+        self.fills.limits = lambda: (self.config.limits.down, self.config.limits.origin)
         self.resolver = Resolver(
             self.store, self.fills, self.roster, self.asker, self._origins, self.metrics, self.book
         )
@@ -131,10 +137,20 @@ class Edge:
         self.pages.add_to(self._viewer_app)
         self._viewer_app.router.add_route("*", "/{path:.*}", self._viewer_http.handle)
         self.peers = None
+        self._to_viewers = RecentRate(VIEWERS_OVER_S)
+        self.pacer = Pacer(config.swarm.capacity if config.swarm else None, self._peers_ceiling_bps)
         if self._gatekeeper is not None:
             sites = frozenset(self._origins)
             self.peers = PeerHttp(
-                self._gatekeeper, self.roster, self.store, self.fills, self.resolver, sites, self.metrics, self.purges
+                self._gatekeeper,
+                self.roster,
+                self.store,
+                self.fills,
+                self.resolver,
+                sites,
+                self.metrics,
+                self.purges,
+                self.pacer,
             )
         self._draining = False
         self._drained = asyncio.Event()
@@ -147,6 +163,16 @@ class Edge:
 
     def __repr__(self) -> str:
         return f"<Edge {self.config.node} {self._addresses}>"
+
+    def _peers_ceiling_bps(self) -> float:
+        """What `limits` leave for peers: viewers come first."""
+        limits = self.config.limits
+        given = [math.inf] if limits.peers_up is None else [float(limits.peers_up)]
+        if limits.uplink is not None:
+            self.metrics.settle()
+            viewers_bps = self._to_viewers.rate_bps(sum(self.metrics.viewer_bytes.values()), time.monotonic())
+            given.append(max(LEAST_BPS, limits.uplink - viewers_bps))
+        return min(given)
 
     # --- building
 
@@ -162,7 +188,18 @@ class Edge:
             return SignedOrigin(
                 urls, check, self.asker, self._anonymous, lambda: self.roster.standalone, SMALL_BYTES - 1, failed
             )
-        return PlainOrigin(urls, self.roster.check, self.roster.signer, self.roster.swarm_time, failed, self.book)
+
+        def share_of(path: ContentPath, pointer: Pointer) -> Share | None:
+            dealing = self.roster.dealing(path, pointer, "attested")
+            if dealing.runs is None:
+                return None
+            capacity = self.config.origins()[path.site].capacity  # may be reloaded
+            part = dealing.share_of(self.roster.me) or 1 / len(dealing.homes)  # of one that stands in for a lost home
+            return Share(capacity * GOODPUT * part if capacity else None)
+
+        return PlainOrigin(
+            urls, self.roster.check, self.roster.signer, self.roster.swarm_time, failed, self.book, share_of
+        )
 
     def _warn(self) -> None:
         """What the configuration says that may not do what its writer thinks."""
@@ -170,9 +207,8 @@ class Edge:
         for name in config.cache.ignore_query:
             if token_like(name):
                 log.warning("cache.ignore_query drops %r, which looks like a token, and nobody checks it here", name)
-        limited = [key for key in ("uplink", "peers_up", "down", "origin") if getattr(config.limits, key)]
-        if limited:
-            log.warning("limits.%s: read, but not enforced in this version yet", ", limits.".join(limited))
+        if config.limits.uplink is not None:
+            log.warning("limits.uplink: peers get what viewers leave of it; viewers themselves are not held to it yet")
         if not HLS_JS.is_file():
             log.warning("the page /-/player/ has no hls.js: run make setup (before pip install)")
 
@@ -347,6 +383,7 @@ class Edge:
             await self._front.close(FINISH_S)
         for runner in reversed(self._runners):
             await runner.cleanup()
+        self.pacer.close()
         if self.gossip is not None:
             await self.gossip.close()
         await self.purges.close()

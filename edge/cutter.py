@@ -10,13 +10,14 @@ from swarm.wire import Frame, PageFrame, PieceFrame
 class Cutter:
     """Bytes in any chunking -> signed pages, each followed by its pieces."""
 
-    def __init__(self, version: bytes, piece_bytes: int, signer: Signer) -> None:
+    def __init__(self, version: bytes, piece_bytes: int, signer: Signer, first_piece: int = 0) -> None:
+        """`first_piece`: where the bytes begin, in a version whose pieces are uniform."""
         self._version = version
         self._piece_bytes = piece_bytes or LEAST_PIECE_BYTES
         self._signer = signer
         self._buffer = bytearray()
-        self._offset = 0
-        self._piece = 0
+        self._offset = first_piece * self._piece_bytes
+        self._piece = first_piece
 
     @property
     def kept_back(self) -> int:

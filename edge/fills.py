@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 
 from daemon.asking import Asker
 from daemon.peer_auth import WrongSecret
@@ -37,7 +37,8 @@ from swarm.ladder import (
     zone_rungs,
 )
 from swarm.metainfo import CheckSignature, open_page
-from swarm.placement import home_of
+from swarm.metering import Meter
+from swarm.placement import Dealing
 from swarm.wire import Ask, Frame, PageFrame, PieceFrame, PointerFrame, RefusedFrame, Why
 
 log = logging.getLogger(__name__)
@@ -61,23 +62,24 @@ class Fill:
         self.held = held
         self.known = known
         self.began_at = time.monotonic()
-        size, trust = held.metainfo.size, held.trust
         roster = fills.roster
-        self._homes = homes = roster.homes(held.path, size, trust)
+        self.dealing = roster.dealing(held.path, known.pointer, held.trust)
+        previous = roster.previous_dealing(held.path, known.pointer, held.trust)
         lost = roster.unusable()
-        otherwise = self._default_reason(roster, homes)
+        otherwise = self._default_reason(roster, previous)
         role = roster.role(held.path)
-        near = self._near = roster.homes(held.path, size, trust, role)
+        near = self._near = roster.dealing(held.path, known.pointer, held.trust, role)
         check_holders = roster.claim_is_newer_than(held.born)
         self.viewers = Plan(roster.me, viewer_rungs(near, roster.ranked(held.path, role), role), lost)
-        before = roster.previous_homes(held.path, size, trust, role)
+        before = roster.previous_dealing(held.path, known.pointer, held.trust, role)
         ranked = roster.ranked(held.path)
-        self.zone = Plan(roster.me, zone_rungs(near, before, homes, ranked, check_holders=check_holders), lost)
+        across = zone_rungs(near.homes, before, self.dealing, ranked, check_holders=check_holders)
+        self.zone = Plan(roster.me, across, lost)
         self.duty = Plan(
             roster.me,
             home_rungs(
                 roster.ranked(held.path),
-                roster.previous_homes(held.path, size, trust),
+                previous,
                 check_holders=check_holders,
                 otherwise=otherwise,
             ),
@@ -91,13 +93,12 @@ class Fill:
     def __repr__(self) -> str:
         return f"<Fill {self.held!r} viewers: {self.viewers!r} duty: {self.duty!r}>"
 
-    def _default_reason(self, roster: Roster, homes: object) -> Reason:
+    def _default_reason(self, roster: Roster, previous: Dealing) -> Reason:
         if roster.standalone:
             return Reason.STANDALONE
         if self.held.path.url_path.endswith(".m3u8"):
             return Reason.PLAYLIST
-        before = roster.previous_homes(self.held.path, self.held.metainfo.size, self.held.trust)
-        moved = before and before != homes and roster.claim_is_newer_than(self.held.born)
+        moved = previous.homes and previous.homes != self.dealing.homes and roster.claim_is_newer_than(self.held.born)
         return Reason.REHOMED if moved else Reason.FIRST_COPY
 
     @property
@@ -117,11 +118,11 @@ class Fill:
 
     def want_as_home(self, want: int, lost: tuple[str, ...] = (), role: Role = Role.HOME) -> None:
         """Another edge asked this one as their home, or, those edges being lost to it, in their home's place."""
-        plan, homes = (self.zone, self._near) if role is Role.ZONE_HOME else (self.duty, self._homes)
+        plan, dealing = (self.zone, self._near) if role is Role.ZONE_HOME else (self.duty, self.dealing)
         me = plan.me
         plan.lost.update(node for node in lost if node != me)
         want &= ~self.held.have
-        mine = pieces.of(piece for piece in pieces.each(want) if home_of(piece, homes) == me) if lost else want
+        mine = pieces.of(piece for piece in pieces.each(want) if dealing.home_of(piece) == me) if lost else want
         self._want(plan, mine, None)
         self._want(plan, want & ~mine, Reason.HOME_LOST)
 
@@ -144,7 +145,7 @@ class Fill:
             self._start(self._take_adopted_from_origin(frames, want, reason or Reason.FIRST_COPY, began))
             return
         plan = self.viewers
-        if self._near != self._homes and any(edge.node == node for edge in self._homes):
+        if self._near.homes != self.dealing.homes and any(edge.node == node for edge in self.dealing.homes):
             plan = self.zone  # asked across zones: on behalf of this one
             self.zone.on_expected(node, want)
             self.viewers.on_expected(ORIGIN, want)
@@ -274,9 +275,11 @@ class Fill:
                 want=tuple(pieces.spans(left)),
                 reason=reason,
             )
-            self._fills.metrics.origin_requests[reason] += 1
+            self._fills.metrics.origin_requests[reason] += len(ask.want) if self.dealing.runs is not None else 1
             try:
-                await self._take(self.duty, origin.ask(ask), ORIGIN, left, reason, time.monotonic())
+                await self._take(
+                    self.duty, origin.ask(ask, (self.known.pointer,)), ORIGIN, left, reason, time.monotonic()
+                )
             except OriginUnreachable as error:
                 problem = error
                 if want & self._missing == left:
@@ -354,6 +357,7 @@ class Fill:
                         self._count(source, node, len(data), reason)
                         self._accept(piece, data, node, source, want)
                         await self._fills.store.room(self.held, piece)
+                        await self._fills.throttle(source, len(data))
                     case PageFrame(signed):
                         check = self._fills.check_of(self.held)
                         self._fills.store.add_page(self.held, open_page(signed, check), signed)
@@ -428,6 +432,11 @@ class Fills:
         self.from_peers: dict[str, int] = {}  # bytes received from each peer, for the picture of the swarm
         self.live = LiveStreams()
         self._windows = Windows()
+        self.limits: Callable[[], tuple[float | None, float | None]] = lambda: (
+            None,
+            None,
+        )  # all that is fetched; origin
+        self._meters = Meter(), Meter()
         self.recent: deque[dict[str, object]] = deque(maxlen=RECENT_PLANS)  # finished fills, for /explain
 
     def __repr__(self) -> str:
@@ -473,6 +482,17 @@ class Fills:
 
     def check_of(self, held: Held) -> CheckSignature:
         return self._origins[held.path.site].check
+
+    async def throttle(self, source: Source, size: int) -> None:
+        """`limits.down` and `limits.origin`: who reads no faster is not sent more."""
+        down_bps, origin_bps = self.limits()
+        now, pauses_s = time.monotonic(), [0.0]
+        if down_bps is not None:
+            pauses_s.append(self._meters[0].pause_s(size, down_bps, now))
+        if origin_bps is not None and source is Source.ORIGIN:
+            pauses_s.append(self._meters[1].pause_s(size, origin_bps, now))
+        if any(pauses_s):
+            await asyncio.sleep(max(pauses_s))
 
     def on_from_peer(self, node: str, size: int) -> None:
         self.from_peers[node] = self.from_peers.get(node, 0) + size

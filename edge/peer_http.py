@@ -11,6 +11,7 @@ from aiohttp import web
 
 from daemon.answering import FrameStream, admit, hello_handler, message_response, read_ask, read_body
 from daemon.asking import ASK_PATH, MOST_MESSAGE_BYTES, PURGE_PATH
+from daemon.pacing import Pacer
 from daemon.peer_auth import HELLO_PATH, Gatekeeper
 from edge.fills import Fills, VersionGone
 from edge.held import EVERYTHING, Awaits, Held, Waiter
@@ -25,6 +26,7 @@ from swarm.accounting import Control, Role
 from swarm.errors import OriginUnreachable, RemoteError
 from swarm.ladder import judge
 from swarm.names import BadPath, Path, normalise
+from swarm.placement import Dealing, Edge
 from swarm.purging import PurgeMessage
 from swarm.wire import Ask, PageFrame, PointerFrame, RefusedFrame, UnchangedFrame, Why, decode_message
 
@@ -47,7 +49,9 @@ class PeerHttp:
         sites: frozenset[str],
         metrics: EdgeMetrics,
         purges: Purges,
+        pacer: Pacer | None = None,
     ) -> None:
+        self._pacer = pacer
         self._gatekeeper = gatekeeper
         self._roster = roster
         self._store = store
@@ -71,7 +75,7 @@ class PeerHttp:
         path = self._path(ask)
         if ask.purges:
             await self._purges.on_message(PurgeMessage(purges=ask.purges), asker)
-        stream = FrameStream(request)
+        stream = FrameStream(request, self._pacer)
         try:
             await stream.open()
             await stream.waiting(self._store.recall(path))
@@ -132,6 +136,8 @@ class PeerHttp:
         version = known.pointer.version
         if version is None or version == ask.known_version or (size is not None and size > ask.inline_bytes):
             return
+        if self._roster.dealing(path, known.pointer, known.trust).runs is not None:
+            return  # the asker has homes to ask for their runs
         held = self._store.hold(path, known.pointer, known.trust)
         await self._send_all(stream, held, known, ask, asker)
 
@@ -243,12 +249,21 @@ class PeerHttp:
             return missing & fill.from_origin if fill else 0
         if held.metainfo.piece_count is None and self._fills.under_way(held) is None:
             return 0  # it broke off: nobody would bring the rest
-        role = self._role(held.path, ask)
-        homes = self._roster.homes(held.path, held.metainfo.size, held.trust, role)
         if self._store.pointers.naming(held.path, held.version) is None:
             return 0
-        me, ranked = self._roster.me, self._roster.ranked(held.path, role)
-        return pieces.of(p for p in pieces.each(missing) if judge(p, homes, me, ask.lost, ranked) == me)
+        dealing, ranked, me = self._dealing(held, ask), self._ranked(held, ask), self._roster.me
+        return pieces.of(p for p in pieces.each(missing) if judge(p, dealing, me, ask.lost, ranked) == me)
+
+    def _ranked(self, held: Held, ask: Ask) -> tuple[Edge, ...]:
+        return self._roster.ranked(held.path, self._role(held.path, ask))
+
+    def _dealing(self, held: Held, ask: Ask) -> Dealing:
+        """Who is home for which of its pieces, in the role that was asked in, as far as this edge knows what it is."""
+        role = self._role(held.path, ask)
+        known = self._store.pointers.naming(held.path, held.version)
+        if known is None:
+            return Dealing(self._roster.homes(held.path, held.metainfo.size, held.trust, role))
+        return self._roster.dealing(held.path, known.pointer, held.trust, role)
 
     async def _refuse(self, stream: FrameStream, held: Held, ask: Ask, want: int, asker: str) -> None:
         """Refusal is routing: who holds these, or whom this edge would ask as home."""
@@ -259,12 +274,10 @@ class PeerHttp:
         if ask.role is Role.HOLDER:
             await stream.send(RefusedFrame(Why.NOT_HELD, tuple(pieces.spans(want)), tuple(known_holders)))
             return
-        role = self._role(held.path, ask)
-        homes = self._roster.homes(held.path, held.metainfo.size, held.trust, role)
-        ranked = self._roster.ranked(held.path, role)
+        dealing, ranked = self._dealing(held, ask), self._ranked(held, ask)
         by_home: dict[str, int] = {}
         for piece in pieces.each(want):
-            home = judge(piece, homes, self._roster.me, ask.lost, ranked) or ""
+            home = judge(piece, dealing, self._roster.me, ask.lost, ranked) or ""
             by_home[home] = by_home.get(home, 0) | 1 << piece
         for home, bitmap in by_home.items():
             named = (home,) if home and home != self._roster.me else ()
@@ -272,6 +285,7 @@ class PeerHttp:
 
     async def _send_landing(self, stream: FrameStream, held: Held, waiter: Waiter, want: int) -> None:
         """Each piece as it lands. What can no longer be had is refused."""
+        stream.expected_bytes = pieces.count(want) * held.metainfo.piece_bytes
         told: set[int] = set()
         left = want
         while left:

@@ -6,6 +6,7 @@ handed over as it is, its body still to be read.
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ from http import HTTPStatus
 
 import aiohttp
 import msgspec
+from aiohttp import AddrInfoType
 from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
@@ -27,6 +29,7 @@ from swarm.freshness import Lifetime, hls_default, initial_age_s, lifetime
 from swarm.headers import Headers, combined, first
 from swarm.http_dates import format_http_date, parse_http_date
 from swarm.metainfo import POINTER_CONTEXT, CheckSignature, Pointer, encode, piece_bytes_for
+from swarm.metering import Meter
 from swarm.names import Path, version_id
 from swarm.playlist import Media, is_live, lifetime_s, parse, rewrite
 from swarm.purging import PurgeBook
@@ -49,6 +52,19 @@ _NOT_STORED = frozenset({"age", "content-length"})
 _NOT_IN_A_TOKEN = re.compile(r"[^A-Za-z0-9!#$%&'*+.^_`|~-]")
 
 Failed = Callable[[OriginFault], None]
+METERED_BYTES = 16 << 10  # read at once from a large body that several homes fetch together
+WINDOW_BYTES = (32 << 10, 4 << 20)  # what the origin may send ahead of that: at least, at most ...
+WINDOW_S = 0.1  # ... and at an edge's share, for round trips of so long
+
+
+@dataclass(frozen=True)
+class Share:
+    """This edge's share of a large object that the swarm's homes fetch together: how fast it may take it."""
+
+    rate_bps: float | None
+
+
+ShareOf = Callable[[Path, Pointer], Share | None]  # None: it is streamed whole
 
 
 class NotShared(Exception):
@@ -86,8 +102,12 @@ class PlainOrigin:
         swarm_time: Callable[[], float],
         on_fault: Failed,
         book: PurgeBook | None = None,
+        share_of: ShareOf = lambda path, pointer: None,
     ) -> None:
         self.take_urls(urls)
+        self._share_of = share_of
+        self._meter = Meter()
+        self._window_bytes = WINDOW_BYTES[1]
         self.check = check
         self._book = PurgeBook() if book is None else book
         self._signer = signer
@@ -96,6 +116,7 @@ class PlainOrigin:
         self._name = _NOT_IN_A_TOKEN.sub("-", signer.name)
         self._sequence = 0  # rises for every pointer made here, so for every path
         self._http = _session(IDLE_S)
+        self._metered = _session(IDLE_S, self._narrow_socket)
         self._once = _session(None)  # for what must not be sent twice: never on a connection that may just be closing
 
     def take_urls(self, urls: Sequence[str]) -> None:
@@ -104,15 +125,23 @@ class PlainOrigin:
 
     async def close(self) -> None:
         await self._http.close()
+        await self._metered.close()
         await self._once.close()
 
     # --- requests
 
     async def request(
-        self, method: str, target: str, fields: Fields, reason: Reason, body: object = None
+        self,
+        method: str,
+        target: str,
+        fields: Fields,
+        reason: Reason,
+        body: object = None,
+        http: aiohttp.ClientSession | None = None,
     ) -> aiohttp.ClientResponse:
         """The first origin that answers at all. OriginUnreachable if none does."""
-        http = self._http if method in BODILESS and body is None else self._once
+        if http is None:
+            http = self._http if method in BODILESS and body is None else self._once
         silence_s = UPLOAD_S if body is not None else HELD_S if _is_slow(method, target) else SILENCE_S
         problem: OriginUnreachable | None = None
         for url in self._urls:
@@ -165,6 +194,10 @@ class PlainOrigin:
         `errors_are_silence`: a 5xx is no answer, for something better can stand in.
         """
         path = Path(ask.site, *_split(ask.path))
+        if ask.version is not None and stored and self._share_of(path, stored[0]) is not None:
+            async for frame in self._runs(path, ask, stored[0]):
+                yield frame
+            return
         fields = ask.fields if ask.version is None else fields_of(ask.variant)
         if ask.version is not None or has_preconditions(fields):
             stored = ()
@@ -203,7 +236,8 @@ class PlainOrigin:
             if ask.version is None:
                 signed = self._signer.sign(POINTER_CONTEXT, encode(pointer))
                 yield PointerFrame(signed, round(meaning.age_s * 1000), self.trust)
-            if meaning.confirmed is None:
+            # A large object comes run by run to whoever is home for them: this answer is cut off before much is sent.
+            if meaning.confirmed is None and (body is not None or self._share_of(path, pointer) is None):
                 async for frame in self._body(pointer, answer, body):
                     yield frame
         yield EndFrame()
@@ -285,6 +319,59 @@ class PlainOrigin:
         validator = _validator(meaning.headers, length, self._swarm_time())
         return version_id(path.key, meaning.variant, validator + purged, size or 0)
 
+    # --- large objects, which several homes fetch together
+
+    def _narrow_socket(self, info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, _ = info
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._window_bytes)
+        return made
+
+    async def _runs(self, path: Path, ask: Ask, pointer: Pointer) -> AsyncGenerator[Frame, None]:
+        """The pieces wanted of a known version, one request a run (RFC 9110 section 14)."""
+        assert pointer.size is not None
+        for begin, end in ask.want:
+            span = begin * pointer.piece_bytes, min(end * pointer.piece_bytes, pointer.size)
+            share = self._share_of(path, pointer)
+            if share is not None and share.rate_bps is not None:
+                wished = int(share.rate_bps / 8 * WINDOW_S)
+                self._window_bytes = max(WINDOW_BYTES[0], min(WINDOW_BYTES[1], wished))
+            sent = fields_of(ask.variant) + _of_part(pointer, span)
+            reason = ask.reason or Reason.STANDALONE
+            async with await self.request("GET", path.target, sent, reason, http=self._metered) as answer:
+                if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    self._on_fault(OriginFault.STATUS)
+                    raise OriginUnreachable(f"origin answered {answer.status}", status=answer.status)
+                if not _is_part(answer, pointer, span):
+                    yield RefusedFrame(Why.UNKNOWN, detail="the origin's object has changed")
+                    return
+                at, stop = (begin, end) if answer.status == HTTPStatus.PARTIAL_CONTENT else (0, end)
+                async for frame in self._part(pointer, answer, at, stop, share.rate_bps if share else None):
+                    yield frame
+        yield EndFrame()
+
+    async def _part(
+        self, pointer: Pointer, answer: aiohttp.ClientResponse, first: int, end: int, rate_bps: float | None
+    ) -> AsyncGenerator[Frame, None]:
+        """Pieces first..end-1, read no faster than this edge's share of the origin's uplink: a receiver that takes no
+        more is not sent more."""
+        assert pointer.version is not None
+        assert pointer.size is not None
+        at, stop = first * pointer.piece_bytes, min(end * pointer.piece_bytes, pointer.size)
+        cutter = Cutter(pointer.version, pointer.piece_bytes, self._signer, first)
+        while at < stop:
+            chunk = await self._read(answer, min(METERED_BYTES, stop - at))
+            if not chunk:
+                raise self._problem(OriginFault.BROKEN, "origin broke off in the middle of a range", EOFError())
+            at += len(chunk)
+            for frame in cutter.feed(chunk):
+                yield frame
+            if rate_bps is not None:
+                await asyncio.sleep(self._meter.pause_s(len(chunk), rate_bps, time.monotonic()))
+        if stop == pointer.size:
+            for frame in cutter.finish():
+                yield frame
+
     # --- bodies
 
     async def _playlist(self, path: Path, answer: aiohttp.ClientResponse) -> bytes | None:
@@ -341,11 +428,11 @@ class PlainOrigin:
             for frame in cutter.feed(chunk):
                 yield frame
 
-    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
-        """What has arrived; empty at the end. OriginUnreachable if it breaks off: a truncated body is never taken for
-        a whole."""
+    async def _read(self, answer: aiohttp.ClientResponse, most: int | None = None) -> bytes:
+        """What has arrived, but not more than `most`; empty at the end. OriginUnreachable if it breaks off: a
+        truncated body is never taken for a whole."""
         try:
-            return await answer.content.readany()
+            return await (answer.content.readany() if most is None else answer.content.read(most))
         except aiohttp.ServerTimeoutError as error:
             raise self._problem(OriginFault.TIMEOUT, "origin fell silent in the middle of a body", error) from error
         except (aiohttp.ClientError, ConnectionError) as error:
@@ -370,13 +457,30 @@ def _is_slow(method: str, target: str) -> bool:
     return method not in ("GET", "HEAD") or "_HLS_msn=" in target
 
 
-def _session(idle_s: float | None) -> aiohttp.ClientSession:
+def _of_part(pointer: Pointer, span: tuple[int, int]) -> Fields:
+    """A range of exactly this version (RFC 9110 sections 13.1.1 and 14.2)."""
+    return (("Range", f"bytes={span[0]}-{span[1] - 1}"), ("If-Match", pointer.header("etag") or ""))
+
+
+def _is_part(answer: aiohttp.ClientResponse, pointer: Pointer, span: tuple[int, int]) -> bool:
+    """Whether an answer is what was asked for, or (a server may ignore `Range`) the whole it is part of."""
+    if answer.headers.get("ETag") != pointer.header("etag"):
+        return False
+    if answer.status == HTTPStatus.OK:
+        return answer.content_length == pointer.size
+    told = f"bytes {span[0]}-{span[1] - 1}/{pointer.size}"
+    return answer.status == HTTPStatus.PARTIAL_CONTENT and answer.headers.get("Content-Range") == told
+
+
+def _session(
+    idle_s: float | None, socket_factory: Callable[[AddrInfoType], socket.socket] | None = None
+) -> aiohttp.ClientSession:
     """A client that says nothing of its own accord, and remembers nobody's cookies. `idle_s` None: a connection serves
     once."""
     if idle_s is None:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
     else:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=idle_s)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=idle_s, socket_factory=socket_factory)
     connector._factory = partial(_HeadFirst, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # no public way
     return aiohttp.ClientSession(
         connector=connector,

@@ -40,6 +40,7 @@ UNSHARED_S = 60.0  # how long a path that HTTP forbids to share is remembered as
 MOST_UNSHARED = 10_000
 MOST_JOINS = 3  # questions that turned out to be about other variants; then this request asks for itself
 PATIENCE_S = 1.0  # a stale answer that may stand in for an error is held back no longer than this
+TOGETHER_S = 0.5  # edges that ask within so long of each other about a large object ask one question
 YOUNG_CLAIM_S = 600.0  # after the view changed, others may hold what this home does not know: look before fetching
 
 
@@ -250,7 +251,7 @@ class Resolver:
     def _may_share(self, found: Known) -> bool:
         """Whether an answer is for all who waited for it: what is stale when it comes was meant for one request, and is
         the next one's only where everybody watches the same."""
-        if found.trust == "signed" or is_watched_together(found.path):
+        if found.trust == "signed" or is_watched_together(found.path) or self._is_of_one_question(found):
             return True
         return found.age_s(time.monotonic()) < found.pointer.ttl_s + found.life.swr_s
 
@@ -291,6 +292,8 @@ class Resolver:
         known = self._known(path, fields)
         if known is not None and known.age_s(time.monotonic()) < known.pointer.ttl_s:
             return known
+        if known is not None and self._is_of_one_question(known):
+            return known
         origin = self._origins[path.site]
         if isinstance(origin, PlainOrigin) and origin.has_seen(fields):
             raise OriginUnreachable(f"the origin leads back to the swarm: {path.target}")
@@ -307,6 +310,12 @@ class Resolver:
         if not self._suits(found, fields) or not (first or self._may_share(found)):
             raise Unshared(path.target)
         return found
+
+    def _is_of_one_question(self, known: Known) -> bool:
+        """All homes of a large object ask at once for what was just found out for the first of them: one request to
+        the origin answers them, where it says nothing of a lifetime (RFC 9111 section 4)."""
+        is_new = known.age_s(time.monotonic()) < TOGETHER_S
+        return is_new and not known.life.explicit and self._in_runs(known)
 
     def _known(self, path: Path, fields: Fields) -> Known | None:
         """What we know, unless it names a body of unstated length that broke off or is no longer here: that can only
@@ -470,7 +479,9 @@ class Resolver:
             reason=reason,
         )
         self._metrics.origin_requests[reason] += 1
-        stored = [one.pointer for one in self._store.pointers.all(path) if self._held_whole(one)]
+        # What comes run by run, each asked for by its validator, need not be whole to be found good still.
+        standing = self._store.pointers.all(path)
+        stored = [one.pointer for one in standing if self._held_whole(one) or self._in_runs(one)]
         frames = origin.ask(ask, stored, errors_are_silence=self._stand_in(path, fields) is not None)
         try:
             found = await self._read(path, frames, ORIGIN, ask)
@@ -496,6 +507,9 @@ class Resolver:
         if len(self._unshared) >= MOST_UNSHARED:
             self._unshared.clear()
         self._unshared[path.key] = time.monotonic() + UNSHARED_S
+
+    def _in_runs(self, known: Known) -> bool:
+        return self._roster.dealing(known.path, known.pointer, known.trust).runs is not None
 
     def _held_whole(self, known: Known | None) -> bytes | None:
         """The version whose body need not come again."""
@@ -635,6 +649,8 @@ class Resolver:
         if pointer.version is None or pointer.version == ask.known_version:
             return False
         if pointer.size is not None and pointer.size > ask.inline_bytes:
+            return False
+        if self._in_runs(known):
             return False
         held = self._store.hold(path, pointer, known.trust)
         if held.complete:

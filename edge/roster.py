@@ -13,8 +13,10 @@ from swarm.accounting import PeerState, Role
 from swarm.errors import RemoteError
 from swarm.health import Health, Link
 from swarm.members import ANNOUNCEMENT_CONTEXT, Member, Peer, State, View, peer_of
+from swarm.metainfo import Pointer
 from swarm.names import Path
-from swarm.placement import Edge, first_zone, home_set, homes_for
+from swarm.placement import Dealing, Edge, dealt_in_runs, first_zone, home_set, homes_for
+from swarm.runs import is_split
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,20 @@ class Roster:
             return ()
         ranked = self._ranked(path.key, self._placed(path, self._previous, role))
         return _of_version(path, ranked, size, trust)
+
+    def dealing(self, path: Path, pointer: Pointer, trust: str, role: Role = Role.HOME) -> Dealing:
+        """Who is home for which piece of what a pointer names."""
+        return self._dealt(self.ranked(path, role), self.homes(path, pointer.size, trust, role), pointer, trust)
+
+    def previous_dealing(self, path: Path, pointer: Pointer, trust: str, role: Role = Role.HOME) -> Dealing:
+        """The same by the view before the present one; without homes if this is the first."""
+        ranked = self._ranked(path.key, self._placed(path, self._previous, role)) if self._previous else ()
+        return self._dealt(ranked, self.previous_homes(path, pointer.size, trust, role), pointer, trust)
+
+    def _dealt(self, ranked: tuple[Edge, ...], homes: tuple[Edge, ...], pointer: Pointer, trust: str) -> Dealing:
+        if trust == "signed" or len(ranked) < 2 or pointer.size is None or not is_split(pointer):
+            return Dealing(homes)
+        return dealt_in_runs(ranked, pointer.size, -(-pointer.size // pointer.piece_bytes))
 
     def claim_is_newer_than(self, born: float) -> bool:
         """Others may hold what was born before this edge's homes became what they are."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 from swarm import pieces
 from swarm.accounting import Reason, Role
-from swarm.placement import Edge, home_of, home_or_next
+from swarm.placement import Dealing, Edge
 from swarm.wire import Why
 
 ORIGIN = ""  # the origin's place among node names: no edge may have an empty name
@@ -206,20 +206,20 @@ class Plan:
 Rungs = Callable[[int, _Piece, str, Collection[str]], Step]
 
 
-def viewer_rungs(homes: tuple[Edge, ...], ranked: tuple[Edge, ...] = (), role: Role = Role.HOME) -> Rungs:
+def viewer_rungs(dealing: Dealing, ranked: tuple[Edge, ...] = (), role: Role = Role.HOME) -> Rungs:
     """Home, a dead home's stand-in, the next in rank as holders, the origin.
 
-    `ranked`: all edges, where `homes` are but the first of them. `role`: in a zone that is not the path's first the
+    `ranked`: all edges, where the homes are but the first of them. `role`: in a zone that is not the path's first the
     homes are those of the zone, and what none of them supplies is left to this edge's own zone's duty.
     """
-    ranked = ranked or homes
+    ranked = ranked or dealing.homes
 
     def step(number: int, state: _Piece, me: str, lost: Collection[str]) -> Step:
         failed = state.origin_failed_at
         without = set(lost) | failed
-        home = home_or_next(number, homes, ranked, without)
+        home = dealing.home_or_next(number, ranked, without)
         if home == me and me not in failed:
-            return FetchAsHome(0, _why_stand_in(number, homes, me, state), role)
+            return FetchAsHome(0, _why_stand_in(number, dealing, me, state), role)
         if home is not None and home != me and (home, role) not in state.tried and len(failed) < HOMES_TRIED:
             return home, role
         holders = [edge.node for edge in ranked if edge.node != me and edge.node not in lost]
@@ -228,27 +228,27 @@ def viewer_rungs(homes: tuple[Edge, ...], ranked: tuple[Edge, ...] = (), role: R
                 return node, Role.HOLDER
         if me in failed or len(failed) >= HOMES_TRIED:
             return GiveUp(0)
-        reason = _why_stand_in(number, homes, me, state) or Reason.NO_HOLDER
+        reason = _why_stand_in(number, dealing, me, state) or Reason.NO_HOLDER
         return AskOrigin(0, reason) if role is Role.HOME else FetchAsHome(0, reason, role)
 
     return step
 
 
-def _why_stand_in(number: int, homes: tuple[Edge, ...], me: str, state: _Piece) -> Reason | None:
+def _why_stand_in(number: int, dealing: Dealing, me: str, state: _Piece) -> Reason | None:
     if state.rejected:
         return Reason.VERIFY_FAILED
-    if home_of(number, homes) != me and any(role is not Role.HOLDER for _, role in state.tried):
+    if dealing.home_of(number) != me and any(role is not Role.HOLDER for _, role in state.tried):
         return Reason.HOME_LOST
     return state.reason
 
 
-def home_rungs(homes: tuple[Edge, ...], previous: tuple[Edge, ...], *, check_holders: bool, otherwise: Reason) -> Rungs:
+def home_rungs(ranked: tuple[Edge, ...], previous: Dealing, *, check_holders: bool, otherwise: Reason) -> Rungs:
     """A home's duty: a version older than its claim is looked for at the home of the previous view and at the next
     two in rank, who answer at once; then the origin. A newer version nobody can have: straight to the origin."""
 
     def step(number: int, state: _Piece, me: str, lost: Collection[str]) -> Step:
         if check_holders or state.reason is Reason.HOME_LOST:
-            node = _may_hold(number, state, me, lost, homes, previous)
+            node = _may_hold(number, state, me, lost, ranked, previous)
             if node is not None:
                 return node, Role.HOLDER
         if me in state.origin_failed_at:
@@ -263,13 +263,13 @@ def _may_hold(
     state: _Piece,
     me: str,
     lost: Collection[str],
-    homes: tuple[Edge, ...],
-    previous: tuple[Edge, ...],
+    ranked: tuple[Edge, ...],
+    previous: Dealing,
 ) -> str | None:
     """Whom a home asks "held?" next: its predecessor, then the best in rank."""
-    before = home_of(number, previous) if previous else None
-    ranked = [edge.node for edge in homes if edge.node != me][:NEXT_IN_RANK]
-    for node in ([before] if before and before != me else []) + ranked:
+    before = previous.home_of(number)
+    next_two = [edge.node for edge in ranked if edge.node != me][:NEXT_IN_RANK]
+    for node in ([before] if before and before != me else []) + next_two:
         if (node, Role.HOLDER) not in state.tried and node not in lost:
             return node
     return None
@@ -277,15 +277,15 @@ def _may_hold(
 
 def zone_rungs(
     near: tuple[Edge, ...],
-    previous: tuple[Edge, ...],
-    homes: tuple[Edge, ...],
+    previous: Dealing,
+    dealing: Dealing,
     ranked: tuple[Edge, ...],
     *,
     check_holders: bool,
 ) -> Rungs:
     """A zone's duty: what the zone may hold is looked for there (`near`: its homes); then the path's homes in its first
     zone, as a viewer there would ask them; then this edge's own duty as home."""
-    across = viewer_rungs(homes, ranked)
+    across = viewer_rungs(dealing, ranked)
 
     def step(number: int, state: _Piece, me: str, lost: Collection[str]) -> Step:
         if check_holders or state.reason is Reason.HOME_LOST:
@@ -321,8 +321,6 @@ def holder_rungs(homes: tuple[Edge, ...], me: str, lost: Collection[str]) -> lis
     return [(node, Role.HOLDER) for node in nodes[: NEXT_IN_RANK + 1]]
 
 
-def judge(
-    piece: int, homes: tuple[Edge, ...], me: str, lost: Collection[str], ranked: tuple[Edge, ...] = ()
-) -> str | None:
+def judge(piece: int, dealing: Dealing, me: str, lost: Collection[str], ranked: tuple[Edge, ...] = ()) -> str | None:
     """Asked as home for a piece: who is, by this edge's view without the edges that the asker lost."""
-    return home_or_next(piece, homes, ranked, [node for node in lost if node != me])
+    return dealing.home_or_next(piece, ranked, [node for node in lost if node != me])

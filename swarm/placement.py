@@ -14,6 +14,8 @@ from xxhash import xxh3_64_intdigest
 
 RULE = 1  # the format number of this rule; edges whose rules differ would not agree on homes
 MOST_HOMES = 32
+RUN_BYTES = 1 << 20  # a foreign origin is asked for contiguous runs of at least so much ...
+SPLIT_BYTES = 4 << 20  # ... of objects of at least so much
 SMALL_BYTES = 64 << 10  # objects under this have one home: splitting them costs more than it spreads
 QUARTERS = 4  # weights are whole quarters of the median capacity ...
 MOST_WEIGHT = 4 * QUARTERS  # ... and no edge counts for more than four medians
@@ -107,3 +109,37 @@ def homes_for(path: str, edges: Collection[Edge], size_bytes: int | None) -> tup
     """The home set of one version: the first edge alone while it is small (under 64 KiB)."""
     homes = home_set(path, edges)
     return homes[:1] if size_bytes is not None and size_bytes < SMALL_BYTES else homes
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """Who is home for which piece of one version: piece by piece, or (a foreign origin's object) run by run."""
+
+    homes: tuple[Edge, ...]
+    runs: int | None = None
+    pieces: int = 0
+
+    def turn(self, piece: int) -> int:
+        """The number that a piece is dealt by: its own, or that of its run."""
+        return piece if self.runs is None else piece * self.runs // self.pieces
+
+    def home_of(self, piece: int, lost: Collection[str] = ()) -> str | None:
+        return home_of(self.turn(piece), self.homes, lost)
+
+    def home_or_next(self, piece: int, ranked: tuple[Edge, ...], lost: Collection[str]) -> str | None:
+        return home_or_next(self.turn(piece), self.homes, ranked, lost)
+
+    def share_of(self, node: str) -> float:
+        """The part of the version that an edge is home for."""
+        turns = _round(self.homes) if self.homes else ()
+        if self.runs is None or not turns:
+            return turns.count(node) / len(turns) if turns else 0.0
+        return sum(turns[run % len(turns)] == node for run in range(self.runs)) / self.runs
+
+
+def dealt_in_runs(homes: tuple[Edge, ...], size_bytes: int, pieces: int) -> Dealing:
+    """Whole rounds of runs where the object has enough for one, so that no home has more than its share; each run of
+    about `RUN_BYTES` or more: requests an object <= its size / 1 MiB."""
+    most = max(1, size_bytes // RUN_BYTES)
+    turns = len(_round(homes))
+    return Dealing(homes, most // turns * turns or most, pieces)

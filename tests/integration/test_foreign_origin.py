@@ -44,6 +44,23 @@ async def _varies(request: web.Request) -> web.Response:
     return web.Response(text=language, headers={"Cache-Control": "max-age=60", "Vary": "Accept-Language"})
 
 
+LARGE = BODY * 14  # 10 MiB and a half: for all homes, run by run
+RANGES: list[str] = []  # of it that were asked for, and "all"
+
+
+async def _large(request: web.Request) -> web.Response:
+    """In parts, for whoever names the version."""
+    headers = {"Cache-Control": "max-age=60", "ETag": '"one"', "Accept-Ranges": "bytes"}
+    RANGES.append(request.headers.get("Range", "all"))
+    if "Range" not in request.headers:
+        return web.Response(body=LARGE, headers=headers)
+    if request.headers.get("If-Match") != '"one"':
+        return web.Response(status=412)
+    part = request.http_range
+    told = f"bytes {part.start}-{part.stop - 1}/{len(LARGE)}"
+    return web.Response(status=206, body=LARGE[part], headers=headers | {"Content-Range": told})
+
+
 async def _whole(request: web.Request) -> web.Response:
     return web.Response(body=LONG, headers={"Cache-Control": "max-age=60", "ETag": '"one"'})
 
@@ -53,7 +70,14 @@ def foreign() -> Iterator[str]:
     """The address of an origin that is not ours, for the length of a test."""
     loop = asyncio.new_event_loop()
     app = web.Application()
-    routes = {"/empty": _empty, "/chunked": _chunked, "/none": _none, "/varies": _varies, "/whole": _whole}
+    routes = {
+        "/empty": _empty,
+        "/chunked": _chunked,
+        "/none": _none,
+        "/varies": _varies,
+        "/whole": _whole,
+        "/large": _large,
+    }
     for path, handler in routes.items():
         app.router.add_get(path, handler)
     runner = web.AppRunner(app, access_log=None)
@@ -119,3 +143,16 @@ def test_a_body_larger_than_a_memory_only_cache_streams_through_it(tmp_path, for
             assert {answer.sha256 for answer in answers} == {sha256(LONG).hexdigest()}
     finally:
         programs.stop()
+
+
+def test_a_large_object_is_fetched_by_its_homes_run_by_run(edges):
+    """Each byte once, in at most one request a mebibyte and one to find out (DESIGN 5)."""
+    RANGES.clear()
+    answers = get_all([edges.url(node, "/large") for node in edges.edges])
+    assert {answer.sha256 for answer in answers} == {sha256(LARGE).hexdigest()}
+    runs = [tuple(map(int, asked.removeprefix("bytes=").split("-"))) for asked in RANGES if asked != "all"]
+    assert RANGES.count("all") == 1
+    assert len(RANGES) <= 1 + len(LARGE) // (1 << 20)
+    assert sorted(runs)[0][0] == 0
+    assert all(before[1] + 1 == after[0] for before, after in zip(sorted(runs), sorted(runs)[1:], strict=False))
+    assert sum(edges.total(node, "starling_origin_bytes_total") for node in edges.edges) == len(LARGE)

@@ -25,7 +25,7 @@ from swarm.ladder import (
     viewer_rungs,
     zone_rungs,
 )
-from swarm.placement import Edge
+from swarm.placement import Dealing, Edge
 from swarm.wire import Why
 
 HOME, HOLDER = Role.HOME, Role.HOLDER
@@ -35,12 +35,12 @@ FIRST, FIFTH, NINTH = 1 << 0, 1 << 4, 1 << 8  # a's pieces
 
 def viewer(me: str = "d", *lost: str) -> Plan:
     """The viewers' plan of one of the homes, or of a leaf."""
-    return Plan(me, viewer_rungs(EVEN), lost)
+    return Plan(me, viewer_rungs(Dealing(EVEN)), lost)
 
 
 def duty(me: str = "a", previous: str = "", *, check_holders: bool = True) -> Plan:
     before = tuple(Edge(node) for node in previous)
-    return Plan(me, home_rungs(EVEN, before, check_holders=check_holders, otherwise=Reason.FIRST_COPY))
+    return Plan(me, home_rungs(EVEN, Dealing(before), check_holders=check_holders, otherwise=Reason.FIRST_COPY))
 
 
 # --- a viewer's plan
@@ -159,13 +159,13 @@ def test_a_home_that_all_others_left_is_home_for_everything():
 
 
 def test_alone_an_edge_is_its_own_home():
-    plan = Plan("d", viewer_rungs((Edge("d"),)))
+    plan = Plan("d", viewer_rungs(Dealing((Edge("d"),))))
     assert plan.on_wanted(0b11, Reason.ROT) == [FetchAsHome(0b11, Reason.ROT)]
     assert plan.on_origin_failed(0b11) == [GiveUp(0b11)]
 
 
 def test_a_small_objects_one_home_has_a_successor_when_it_is_lost():
-    plan = Plan("d", viewer_rungs(EVEN[:1], EVEN))
+    plan = Plan("d", viewer_rungs(Dealing(EVEN[:1]), EVEN))
     assert plan.on_wanted(0b11) == [AskEdge("a", HOME, 0b11)]
     assert plan.on_failed("a") == [AskEdge("b", HOME, 0b11, lost=("a",))]
     assert plan.on_failed("b") == [AskEdge("c", HOME, 0b11, lost=("a", "b"))]
@@ -270,12 +270,12 @@ def test_when_the_origin_is_silent_the_best_in_rank_are_asked_as_holders(me, los
     ],
 )
 def test_an_edge_asked_as_home_judges_without_those_the_asker_lost(me, piece, lost, home):
-    assert judge(piece, EVEN, me, lost) == home
+    assert judge(piece, Dealing(EVEN), me, lost) == home
 
 
 @pytest.mark.parametrize("lost, home", [([], "a"), (["a"], "b"), (["a", "c"], "b"), (["a", "b", "c", "d"], "b")])
 def test_the_next_in_rank_judges_itself_home_of_a_small_object_whose_home_is_lost(lost, home):
-    assert judge(0, EVEN[:1], "b", lost, EVEN) == home
+    assert judge(0, Dealing(EVEN[:1]), "b", lost, EVEN) == home
 
 
 # --- whatever happens
@@ -298,9 +298,11 @@ def plans(draw: st.DrawFn) -> tuple[Plan, bool]:
     if draw(st.booleans()):
         first = draw(st.sampled_from([1, len(homes)]))
         return Plan(
-            me, viewer_rungs(homes[:first], homes), draw(st.sets(st.sampled_from(NODES.replace(me, ""))))
+            me, viewer_rungs(Dealing(homes[:first]), homes), draw(st.sets(st.sampled_from(NODES.replace(me, ""))))
         ), False
-    rungs = home_rungs(homes, draw(home_sets(0)), check_holders=draw(st.booleans()), otherwise=Reason.FIRST_COPY)
+    rungs = home_rungs(
+        homes, Dealing(draw(home_sets(0))), check_holders=draw(st.booleans()), otherwise=Reason.FIRST_COPY
+    )
     return Plan(me, rungs), True
 
 
@@ -369,11 +371,11 @@ ZONE_HOME = Role.ZONE_HOME
 
 
 def zone(me: str = "e", *, check_holders: bool = False) -> Plan:
-    return Plan(me, zone_rungs(NEAR, (), EVEN, EVEN, check_holders=check_holders))
+    return Plan(me, zone_rungs(NEAR, Dealing(()), Dealing(EVEN), EVEN, check_holders=check_holders))
 
 
 def test_in_another_zone_a_viewer_asks_the_homes_of_its_own_and_its_own_share_is_its_zones_duty():
-    plan = Plan("e", viewer_rungs(NEAR, NEAR, ZONE_HOME))
+    plan = Plan("e", viewer_rungs(Dealing(NEAR), NEAR, ZONE_HOME))
     assert plan.on_wanted(0b0011) == [AskEdge("f", ZONE_HOME, 0b0010), FetchAsHome(0b0001, None, ZONE_HOME)]
 
 
@@ -392,12 +394,12 @@ def test_a_zone_that_may_hold_an_older_version_is_asked_before_anything_crosses(
 
 
 def test_when_every_home_of_a_zone_is_lost_a_viewer_crosses_by_its_own_zones_duty():
-    plan = Plan("g", viewer_rungs(NEAR, NEAR, ZONE_HOME), "ef")
+    plan = Plan("g", viewer_rungs(Dealing(NEAR), NEAR, ZONE_HOME), "ef")
     assert plan.on_wanted(FIRST) == [FetchAsHome(FIRST, Reason.NO_HOLDER, ZONE_HOME)]
 
 
 def test_a_zones_home_that_names_another_is_believed_in_that_role_only():
-    plan = Plan("g", viewer_rungs(NEAR, NEAR, ZONE_HOME))
+    plan = Plan("g", viewer_rungs(Dealing(NEAR), NEAR, ZONE_HOME))
     plan.on_wanted(FIRST)
     assert plan.on_refused("e", FIRST, Why.NOT_HOME, ["f"]) == [AskEdge("f", ZONE_HOME, FIRST)]
     duty = zone()

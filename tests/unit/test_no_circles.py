@@ -28,7 +28,7 @@ from swarm.ladder import (
     viewer_rungs,
     zone_rungs,
 )
-from swarm.placement import Edge
+from swarm.placement import Dealing, Edge
 from swarm.wire import Why
 
 PIECES = 10
@@ -92,15 +92,17 @@ class World:
         check = self.random.random() < 0.7
         ranked, homes = homes, homes[: self.random.choice([1, 32])]
         near = self._view(names, 1) if self.random.random() < self.far else None
-        viewers = viewer_rungs(homes, ranked) if near is None else viewer_rungs(near, near, Role.ZONE_HOME)
+        viewers = viewer_rungs(Dealing(homes), ranked)
+        if near is not None:
+            viewers = viewer_rungs(Dealing(near), near, Role.ZONE_HOME)
         return Node(
             name,
             homes,
             ranked,
             near,
             Plan(name, viewers),
-            Plan(name, zone_rungs(near or homes, previous, homes, ranked, check_holders=check)),
-            Plan(name, home_rungs(homes, previous, check_holders=check, otherwise=Reason.FIRST_COPY)),
+            Plan(name, zone_rungs(near or homes, Dealing(previous), Dealing(homes), ranked, check_holders=check)),
+            Plan(name, home_rungs(homes, Dealing(previous), check_holders=check, otherwise=Reason.FIRST_COPY)),
             is_liar=self.random.random() < self.liars,
             have=self.random.getrandbits(PIECES) & self.random.getrandbits(PIECES),
         )
@@ -230,7 +232,8 @@ class World:
             homes, ranked = server.homes, server.ranked
             if question.role is Role.ZONE_HOME and server.near is not None:
                 homes, ranked, plan = server.near, server.near, server.zone
-            judged = {piece: judge(piece, homes, server.name, question.lost, ranked) for piece in pieces.each(missing)}
+            dealing, lost = Dealing(homes), question.lost
+            judged = {piece: judge(piece, dealing, server.name, lost, ranked) for piece in pieces.each(missing)}
             question.left = pieces.of(piece for piece, home in judged.items() if home == server.name)
             for piece, home in judged.items():
                 if home != server.name:
