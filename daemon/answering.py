@@ -8,8 +8,10 @@ from aiohttp import web
 
 from daemon.pacing import Pacer
 from daemon.peer_auth import SESSION_HEADER, Gatekeeper, Hello, WrongSecret
+from daemon.vouching import Vouching
 from swarm.accounting import Control
 from swarm.errors import RemoteError
+from swarm.metainfo import Metainfo
 from swarm.wire import (
     FRAMES_TYPE,
     MESSAGE_TYPE,
@@ -18,6 +20,7 @@ from swarm.wire import (
     EndFrame,
     Frame,
     PageFrame,
+    SentFrame,
     WaitFrame,
     decode_ask,
     decode_message,
@@ -39,6 +42,7 @@ class FrameStream:
         self._request = request
         self._pacer = pacer
         self._response = web.StreamResponse(headers={"Content-Type": FRAMES_TYPE})
+        self.vouching: Vouching | None = None  # where pieces are signed for
         self.sent_bytes = 0  # of content bodies
         self.expected_bytes: int | None = None  # of them altogether, once that is known
         self.control: dict[Control, int] = {Control.POINTER: 0, Control.METAINFO: 0}
@@ -57,7 +61,7 @@ class FrameStream:
 
     async def send(self, frame: Frame) -> None:
         data = encode_frame(frame)
-        self.control[Control.METAINFO if isinstance(frame, PageFrame) else Control.POINTER] += len(data)
+        self.control[Control.METAINFO if isinstance(frame, PageFrame | SentFrame) else Control.POINTER] += len(data)
         await self._write(data)
 
     async def send_piece(self, piece: int, data: bytes) -> None:
@@ -65,6 +69,11 @@ class FrameStream:
             self._pacer.on_write(self._request.transport)
         await self._write(piece_head(piece, len(data)) + data)
         self.sent_bytes += len(data)
+
+    async def vouch(self, meta: Metainfo, piece: int) -> None:
+        """A verified piece was sent: it is signed for, with others, now or soon."""
+        if self.vouching is not None and (said := self.vouching.on_sent(meta, piece)) is not None:
+            await self.send(SentFrame(said))
 
     async def waiting(self, doing: Awaitable[_T]) -> _T:
         """The result of `doing`; meanwhile the asker is told that we live. It is cancelled with us: shield what others
@@ -78,6 +87,8 @@ class FrameStream:
             task.cancel()
 
     async def end(self) -> web.StreamResponse:
+        if self.vouching is not None and (said := self.vouching.statement()) is not None:
+            await self.send(SentFrame(said))
         await self.send(EndFrame())
         await self._response.write_eof()
         if self._pacer is not None and self._request.transport is not None:
@@ -114,11 +125,15 @@ async def read_body(request: web.Request, most: int = MOST_ASK_BYTES) -> bytes:
 
 
 def admit(gatekeeper: Gatekeeper, request: web.Request, body: bytes) -> str:
-    """The node that asks, proved. HTTP 401 otherwise; the reason is for our log, not for strangers."""
+    """The node that asks, proved. HTTP 401 otherwise; the reason is for our log, not for strangers. 403 if it is
+    banned."""
     try:
-        return gatekeeper.admit(request.headers.get(SESSION_HEADER), request.method, request.path, body)
+        node = gatekeeper.admit(request.headers.get(SESSION_HEADER), request.method, request.path, body)
     except WrongSecret as error:
         raise web.HTTPUnauthorized(text="the swarm's secret is required\n", reason="Unauthorized") from error
+    if why := gatekeeper.refuses(node):
+        raise web.HTTPForbidden(text=f"{why}\n")
+    return node
 
 
 def hello_handler(gatekeeper: Gatekeeper) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -17,6 +17,7 @@ from daemon.gathering import Gathering
 from daemon.patience import Patience
 from daemon.peer_auth import HELLO_PATH, SESSION_HEADER, HelloReply, Pass, WrongSecret, new_hello
 from swarm.accounting import Cause
+from swarm.conduct import WAIT_FOR_PIECES_S, WAIT_FOR_POINTER_S, Conduct
 from swarm.errors import RemoteError, Unreachable
 from swarm.wire import FRAMES_TYPE, MESSAGE_TYPE, Ask, Frame, FrameReader, decode_message, encode_message
 
@@ -84,8 +85,10 @@ class Asker:
         try:
             reader = FrameReader()
             gathering = Gathering(response.connection.transport if response.connection else None)
+            conduct = Conduct(silence_s / SILENCE_S * (WAIT_FOR_PIECES_S if ask.version else WAIT_FOR_POINTER_S))
             chunks = response.content.iter_any().__aiter__()
             while not reader.ended:
+                asked_at = time.monotonic()
                 try:
                     with gathering.of(reader.missing_bytes):
                         chunk = await self._guard(base, silence_s, anext(chunks))
@@ -93,7 +96,9 @@ class Asker:
                     break
                 if on_bytes:
                     on_bytes(len(chunk))
+                conduct.on_bytes(len(chunk), time.monotonic() - asked_at)
                 for frame in reader.feed(chunk):
+                    conduct.on_frame(frame)
                     yield frame
             gathering.end()
             reader.on_eof()
@@ -122,15 +127,16 @@ class Asker:
             headers[SESSION_HEADER] = signed
         response = await self._http.post(base + ASK_PATH, data=body, headers=headers)
         if response.status != 200:
+            why = await _why(response)
             response.close()
-            raise _status_error(base, response.status)
+            raise _status_error(base, response.status, why)
         return response
 
     async def _post(self, base: str, path: str, body: bytes, signed: str | None) -> bytes:
         headers = {"Content-Type": MESSAGE_TYPE} | ({SESSION_HEADER: signed} if signed else {})
         async with self._http.post(base + path, data=body, headers=headers) as response:
             if response.status != 200:
-                raise _status_error(base, response.status)
+                raise _status_error(base, response.status, await _why(response))
             reply = bytearray()
             async for chunk in response.content.iter_any():
                 reply += chunk
@@ -173,9 +179,16 @@ class Asker:
             raise Unreachable(f"{base}: {error.strerror or error}") from error
 
 
-def _status_error(base: str, status: int) -> Exception:
-    if status in (401, 403):
+async def _why(response: aiohttp.ClientResponse) -> str:
+    """The beginning of what a refusal says, for the log."""
+    return (await response.content.read(MOST_QUOTED)).decode("utf-8", "replace").strip()
+
+
+def _status_error(base: str, status: int, why: str) -> Exception:
+    if status == 401:
         return WrongSecret(f"{base} answered {status}: it does not accept our secret")
+    if status == 403:
+        return WrongSecret(f"{base} answered {status}: {why}")
     if status == 404:
         return WrongSecret(f"{base} answered 404: it takes part in no swarm")
     if status in (429, 502, 503, 504):

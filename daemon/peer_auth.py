@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -82,6 +82,7 @@ class Gatekeeper:
     def __init__(self, node: str, known: Sequence[bytes]) -> None:
         self._node = node
         self._secrets = tuple(known)
+        self.refuses: Callable[[str], str] = lambda node: ""  # why a node that proved the secret is not answered
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
     def __repr__(self) -> str:

@@ -4,13 +4,14 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 
 from aiohttp import web
 
 from daemon.answering import read_body
 from daemon.metrics import CONTENT_TYPE
+from edge.bans import Bans
 from edge.fills import Fills
 from edge.metrics import EdgeMetrics
 from edge.pointers import Known
@@ -48,6 +49,8 @@ class Admin:
         token_file: FilePath | None,
         purges: Purges,
         naming: Naming,
+        bans: Bans,
+        to_peers: Mapping[str, int],
     ) -> None:
         self._roster = roster
         self._store = store
@@ -60,6 +63,8 @@ class Admin:
         self.token_file = token_file
         self._purges = purges
         self._naming = naming
+        self._bans = bans
+        self._to_peers = to_peers
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -146,9 +151,11 @@ class Admin:
                     "state": str(peer.state),
                     "link": str(roster.health.state(peer.node, now)),
                     "received_bytes": self._fills.from_peers.get(peer.node, 0),
+                    "sent_bytes": self._to_peers.get(peer.node, 0),
                 }
                 for peer in roster.others()
             ],
+            "banned": self._banned(),
             "viewer_bytes": dict(metrics.viewer_bytes),
             "viewer_requests": dict(metrics.viewer_requests),
             "fetched_bytes": dict(metrics.fetched_bytes),
@@ -158,6 +165,20 @@ class Admin:
             "purges": {"in_force": len(self._purges.book), "latest": self._latest_purges()},
             "fills": [repr(fill) for fill in self._fills.all()],
         }
+
+    def _banned(self) -> list[dict[str, object]]:
+        now = self._roster.swarm_time()
+        members = {peer.key: peer.address for peer in self._roster.banned.values()}
+        return [
+            {
+                "node": ban.node,
+                "address": members.get(ban.key),
+                "since_s": round(now - ban.began_at, 3),
+                "for_s": round(ban.until - now, 3),
+                "times": ban.lies,
+            }
+            for ban in self._bans.in_force()
+        ]
 
     def _latest_purges(self) -> list[dict[str, object]]:
         now = self._roster.swarm_time()
@@ -193,6 +214,7 @@ class Admin:
             "asked_as": str(role),
             "homes_in_first_zone": [edge.node for edge in roster.ranked(path)],
             "left_out": {node: str(roster.health.state(node, now)) for node in lost},
+            "banned": sorted(roster.banned),
             "pointer_from": [node for node, _ in pointer_rungs(ranked, roster.me, lost, role)]
             or [
                 f"the origin ({roster.me} is home)"

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import random
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,9 @@ from edge import config as settings
 from edge import named_files
 from edge.access_log import AccessLog
 from edge.admin import Admin
+from edge.audits import Audits
+from edge.bans import FILE_NAME as BANS
+from edge.bans import BanFile, Bans
 from edge.cors import METHODS
 from edge.disk import Logged
 from edge.fills import Fills
@@ -52,6 +56,7 @@ from edge.sites import Sites
 from edge.store import Store, restored
 from edge.viewer_http import ViewerHttp
 from swarm.errors import RemoteError
+from swarm.evidence import BanBook
 from swarm.http_dates import format_http_date
 from swarm.metainfo import Page, Pointer, Signed, open_page
 from swarm.names import Path as ContentPath
@@ -99,6 +104,13 @@ class Edge:
         self.store.pointers.allows = self.purges.allows
         self.roster.on_view = self.purges.on_view
         self.metrics.peers.read = self.roster.counts
+        self.bans = Bans(BanBook(), self.roster, BanFile(directory / BANS) if directory else None)
+        self.fills.accuse = self.bans.accuse
+        rng = random.SystemRandom()
+        self.audits = Audits(self._origins, self.roster, self.metrics, rng, self.fills.contest, self.bans.accuse)
+        self.fills.on_attested = self.audits.on_piece
+        self.bans.contradicts = self.audits.contradicts
+        self.bans.on_banned = lambda ban: self.fills.on_banned(ban.node)
         self.membership: Membership | None = None
         self.gossip: Gossiping | None = None
         self._gatekeeper: Gatekeeper | None = None
@@ -114,6 +126,9 @@ class Edge:
             )
             self.purges.is_member = lambda: membership.settled
             self.metrics.peers.read = membership.counts
+            gossip.hear("ban", self.bans.on_heard)
+            self.bans.spread = lambda signed, keep_s: gossip.spread("ban", signed, keep_s)
+            gatekeeper.refuses = self.bans.refusal
         self._viewer_http = ViewerHttp(
             config.node,
             self.sites,
@@ -227,6 +242,7 @@ class Edge:
         self._warn()
         if self.membership is not None:
             await self.membership.restore()
+        await self.bans.open()
         await self.purges.open()
         try:
             await self.store.open(self._adopt, self.resolver.restore)
@@ -245,6 +261,8 @@ class Edge:
             config.admin.token_file,
             self.purges,
             Naming(tuple(self._origins), lambda host: self.sites.site_of(host), self.sites.path),
+            self.bans,
+            self.peers.to_peers if self.peers is not None else {},
         )
         await self._serve("admin", admin.app(), config.admin.listen, None)
         if self.peers is not None and self.gossip is not None:
@@ -304,6 +322,8 @@ class Edge:
         origin = self._origins.get(logged.head.site)
         if origin is None or origin.trust != logged.head.trust:
             return None
+        if origin.trust != "signed" and self._is_tainted(logged):
+            return None
         check = origin.check
 
         def read_page(signed: Signed) -> Page:
@@ -314,6 +334,12 @@ class Edge:
         except RemoteError as error:
             log.warning("dropping %s from the cache: %s", logged.head.url_path, error)
             return None
+
+    def _is_tainted(self, logged: Logged) -> bool:
+        """Whether an edge vouched for it that was banned after this one learned of it."""
+        learned_at = logged.pointer.made_at if logged.pointer is not None else 0.0
+        keys = (self.roster.key_of(signed.signer) for signed in logged.pages)
+        return any(key is not None and self.bans.book.taints(key, learned_at) for key in keys)
 
     # --- living
 
@@ -351,6 +377,7 @@ class Edge:
                 announcing = self.membership.run(self._peer_port, advertise, float(capacity) if capacity else None)
                 self._announcing = tasks.create_task(announcing)
                 background.append(tasks.create_task(self.purges.run()))
+                background.append(tasks.create_task(self.bans.run()))
             await self._drained.wait()
             for task in background:
                 task.cancel()
@@ -387,6 +414,8 @@ class Edge:
         if self.gossip is not None:
             await self.gossip.close()
         await self.purges.close()
+        await self.audits.close()
+        await self.bans.close()
         await self.resolver.close()
         await self.fills.close()
         await self.store.close()

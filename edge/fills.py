@@ -6,13 +6,15 @@ Whatever lands serves all. Verify, then store, then tell.
 """
 
 import asyncio
+import hashlib
 import logging
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 
 from daemon.asking import Asker
 from daemon.peer_auth import WrongSecret
+from edge.hearing import Hearings
 from edge.held import EVERYTHING, Awaits, Held
 from edge.live import LiveStreams
 from edge.metrics import EdgeMetrics
@@ -24,6 +26,7 @@ from edge.windows import Windows
 from swarm import pieces
 from swarm.accounting import Cause, Reason, Role, Source
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
+from swarm.evidence import Heard, SentWrong
 from swarm.ladder import (
     ORIGIN,
     AskEdge,
@@ -36,10 +39,10 @@ from swarm.ladder import (
     viewer_rungs,
     zone_rungs,
 )
-from swarm.metainfo import CheckSignature, open_page
+from swarm.metainfo import CheckSignature, RecordsDiffer, open_page
 from swarm.metering import Meter
-from swarm.placement import Dealing
-from swarm.wire import Ask, Frame, PageFrame, PieceFrame, PointerFrame, RefusedFrame, Why
+from swarm.placement import Dealing, Edge
+from swarm.wire import Ask, Frame, PageFrame, PieceFrame, PointerFrame, RefusedFrame, SentFrame, Why
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ SETTLE_S = 5.0  # whoever waited for a fill has seen its end by then
 RECENT_PLANS = 100
 SEGMENTS = (".m4s", ".ts", ".mp4", ".cmfv", ".cmfa", ".aac", ".m4a", ".vtt")  # the names that media segments bear
 MOST_NOTES = 50  # orders remembered of one fill
+MOST_CONTESTED = 10_000
 ORIGIN_ATTEMPTS = 3  # an origin that broke off in the middle of a body is asked for the rest
 
 
@@ -59,18 +63,22 @@ class Fill:
 
     def __init__(self, fills: "Fills", held: Held, known: Known) -> None:
         self._fills = fills
+        self._is_void = False
         self.held = held
         self.known = known
         self.began_at = time.monotonic()
         roster = fills.roster
-        self.dealing = roster.dealing(held.path, known.pointer, held.trust)
+        is_contested = fills.is_contested(held.version)
+        alone = Dealing((Edge(roster.me),))  # what differing records are told of is taken from the origin
+        self.dealing = alone if is_contested else roster.dealing(held.path, known.pointer, held.trust)
         previous = roster.previous_dealing(held.path, known.pointer, held.trust)
         lost = roster.unusable()
-        otherwise = self._default_reason(roster, previous)
-        role = roster.role(held.path)
-        near = self._near = roster.dealing(held.path, known.pointer, held.trust, role)
-        check_holders = roster.claim_is_newer_than(held.born)
-        self.viewers = Plan(roster.me, viewer_rungs(near, roster.ranked(held.path, role), role), lost)
+        otherwise = Reason.VERIFY_FAILED if is_contested else self._default_reason(roster, previous)
+        role = Role.HOME if is_contested else roster.role(held.path)
+        near = self._near = alone if is_contested else roster.dealing(held.path, known.pointer, held.trust, role)
+        check_holders = not is_contested and roster.claim_is_newer_than(held.born)
+        ranked_near = alone.homes if is_contested else roster.ranked(held.path, role)
+        self.viewers = Plan(roster.me, viewer_rungs(near, ranked_near, role), lost)
         before = roster.previous_dealing(held.path, known.pointer, held.trust, role)
         ranked = roster.ranked(held.path)
         across = zone_rungs(near.homes, before, self.dealing, ranked, check_holders=check_holders)
@@ -171,7 +179,17 @@ class Fill:
         if len(self.asked) < MOST_NOTES:
             self.asked.append(str(order))
 
+    def void(self) -> None:
+        """What is under way is of a record that is no good."""
+        self._is_void = True
+        self._fail(EVERYTHING, VersionGone(self.held.path.target))
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+
     def _start(self, work: Coroutine[None, None, None]) -> None:
+        if self._is_void:
+            work.close()
+            return
         task = asyncio.create_task(work, name=f"fill {self.held.path.target}")
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
@@ -230,7 +248,7 @@ class Fill:
     ) -> None:
         fills, now = self._fills, time.monotonic
         try:
-            await self._take(plan, frames, node, want, None, began)
+            has_sent = await self._take(plan, frames, node, want, None, began)
         except Unreachable as error:
             log.warning("peer %s: %s", node, error)
             fills.roster.health.on_unreachable(node, now())
@@ -243,7 +261,7 @@ class Fill:
             fills.on_rejected(node, error)
             self._perform(plan, plan.on_failed(node, rejected=True))
         else:
-            fills.roster.health.on_good(node)
+            fills.roster.health.on_good(node) if has_sent else fills.roster.health.on_answered(node)
             left = plan.expected_from(node) & want
             if left:
                 self._perform(plan, plan.on_refused(node, left, Why.NOT_HELD))
@@ -342,11 +360,12 @@ class Fill:
         want: int,
         reason: Reason | None,
         began: float,
-    ) -> None:
-        """Read one answer to its end. Unreachable, RemoteError, WrongSecret, OriginUnreachable as they come."""
+    ) -> bool:
+        """Read one answer to its end: whether pieces came. Unreachable, RemoteError, WrongSecret, OriginUnreachable as
+        they come."""
         source = Source.ORIGIN if node == ORIGIN else Source.PEER
         metrics = self._fills.metrics
-        first = True
+        first, heard, is_ours = True, Heard(), True
         try:
             async for frame in frames:
                 match frame:
@@ -355,10 +374,15 @@ class Fill:
                             metrics.fetch[source].observe(time.monotonic() - began)
                             first = False
                         self._count(source, node, len(data), reason)
-                        self._accept(piece, data, node, source, want)
+                        digest = None if self.held.have >> piece & 1 else hashlib.sha256(data).digest()
+                        heard.on_piece(piece, digest)
+                        self._accept(piece, data, digest, node, source, want)
                         await self._fills.store.room(self.held, piece)
                         await self._fills.throttle(source, len(data))
+                    case SentFrame():
+                        heard.on_all_verified()
                     case PageFrame(signed):
+                        heard.on_page(signed)
                         check = self._fills.check_of(self.held)
                         self._fills.store.add_page(self.held, open_page(signed, check), signed)
                         self.held.on_grown()
@@ -366,12 +390,19 @@ class Fill:
                         self._on_refused(plan, node, frame, why)
                     case _:
                         pass
+            return not first
         except RemoteError as error:
+            if isinstance(error, RecordsDiffer) and self.held.trust != "signed":
+                log.error("%s: %s: all of it is taken from the origin", self.held.path.target, error)
+                self._fills.contest(self.held)
+                return False
             if node != ORIGIN:
+                is_ours = not self._fills.hearings.hear_out(node, heard, frames)
                 raise
             raise OriginUnreachable(f"origin's answer does not hold together: {error}") from error
         finally:
-            await frames.aclose()
+            if is_ours:
+                await frames.aclose()
 
     def _count(self, source: Source, node: str, size: int, reason: Reason | None) -> None:
         metrics = self._fills.metrics
@@ -384,18 +415,20 @@ class Fill:
                 metrics.zone_crossing_bytes.value += size
             self._fills.on_from_peer(node, size)
 
-    def _accept(self, piece: int, data: bytes, node: str, source: Source, want: int) -> None:
-        """Verify, store, tell. The one place where bytes enter the cache."""
+    def _accept(self, piece: int, data: bytes, digest: bytes | None, node: str, source: Source, want: int) -> None:
+        """Verify, store, tell. The one place where bytes enter the cache. `digest` None: the piece is held."""
         held = self.held
         if not want >> piece & 1 and source is Source.PEER:
             raise RemoteError(f"piece {piece} was not asked for", Cause.UNEXPECTED)
-        if held.have >> piece & 1:
+        if digest is None:
             return
         try:
-            held.metainfo.check(piece, data)
+            held.metainfo.check_digest(piece, digest)
         except KeyError:
             raise RemoteError(f"piece {piece} came before its page", Cause.UNEXPECTED) from None
         self._fills.store.put(held, piece, data, source, node or "origin")
+        if held.trust != "signed" and source is Source.PEER:
+            self._fills.on_attested(held, self.known, piece)
         for plan in (self.viewers, self.zone, self.duty):
             plan.on_held(piece)
         self._origin_under_way &= ~(1 << piece)  # if it is evicted, it may be asked for again
@@ -428,6 +461,10 @@ class Fills:
         self.asker = asker
         self._origins = origins
         self.metrics = metrics
+        self.accuse: Callable[[str, SentWrong], None] = lambda node, case: None
+        self.on_attested: Callable[[Held, Known, int], None] = lambda held, known, piece: None
+        self._contested: OrderedDict[bytes, None] = OrderedDict()  # versions that no edge's word is taken for
+        self.hearings = Hearings(metrics, lambda node, case: self.accuse(node, case))
         self._under_way: dict[bytes, Fill] = {}
         self.from_peers: dict[str, int] = {}  # bytes received from each peer, for the picture of the swarm
         self.live = LiveStreams()
@@ -473,6 +510,32 @@ class Fills:
         fill = self._under_way[held.version] = Fill(self, held, known)
         held.filling = True
         return fill
+
+    def is_contested(self, version: bytes) -> bool:
+        return version in self._contested
+
+    def contest(self, held: Held) -> None:
+        """What is recorded of it is wrong, or two records differ: this edge takes it from the origin itself."""
+        self._contested[held.version] = None
+        if len(self._contested) > MOST_CONTESTED:
+            self._contested.popitem(last=False)
+        self.void(held)
+
+    def void(self, held: Held) -> None:
+        """Forget it, also what is under way of it."""
+        fill = self._under_way.pop(held.version, None)
+        held.filling = False
+        if fill is not None:
+            fill.void()
+        self.store.forget(held)
+
+    def on_banned(self, node: str) -> None:
+        """What an edge vouched for that turned out to be a liar is worth nothing."""
+        self.store.pointers.forget_signed_by(node)
+        for held in self.store.versions():
+            if held.trust != "signed" and any(signed.signer == node for _, signed in held.metainfo.pages()):
+                log.warning("%s is forgotten: %s vouched for it", held.path.target, node)
+                self.void(held)
 
     def all(self) -> list[Fill]:
         return list(self._under_way.values())
@@ -539,3 +602,4 @@ class Fills:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.hearings.close()

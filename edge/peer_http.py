@@ -6,6 +6,7 @@ already receiving from the origin. What is not its to fetch it refuses at once, 
 
 import logging
 import time
+from collections import Counter
 
 from aiohttp import web
 
@@ -13,6 +14,7 @@ from daemon.answering import FrameStream, admit, hello_handler, message_response
 from daemon.asking import ASK_PATH, MOST_MESSAGE_BYTES, PURGE_PATH
 from daemon.pacing import Pacer
 from daemon.peer_auth import HELLO_PATH, Gatekeeper
+from daemon.vouching import Vouching
 from edge.fills import Fills, VersionGone
 from edge.held import EVERYTHING, Awaits, Held, Waiter
 from edge.metrics import EdgeMetrics
@@ -32,6 +34,7 @@ from swarm.wire import Ask, PageFrame, PointerFrame, RefusedFrame, UnchangedFram
 
 log = logging.getLogger(__name__)
 
+MOST_QUESTIONS = 1000  # of one asker at a time: a flood is refused, not queued
 NAMED = 3  # holders named in a refusal
 READ_AHEAD_BYTES = 1 << 20
 
@@ -60,6 +63,7 @@ class PeerHttp:
         self._sites = sites
         self._metrics = metrics
         self._purges = purges
+        self._answering: Counter[str] = Counter()  # questions of each asker under way
         self.to_peers: dict[str, int] = {}  # bytes sent to each peer, for the picture of the swarm
 
     def app(self) -> web.Application:
@@ -72,10 +76,22 @@ class PeerHttp:
     async def handle_ask(self, request: web.Request) -> web.StreamResponse:
         ask, body = await read_ask(request)
         asker = admit(self._gatekeeper, request, body)
+        if self._answering[asker] >= MOST_QUESTIONS:
+            raise web.HTTPTooManyRequests(text=f"{MOST_QUESTIONS} of your questions are being answered\n")
         path = self._path(ask)
+        self._answering[asker] += 1
+        try:
+            return await self._answer(request, path, ask, asker)
+        finally:
+            self._answering[asker] -= 1
+            if not self._answering[asker]:
+                del self._answering[asker]
+
+    async def _answer(self, request: web.Request, path: Path, ask: Ask, asker: str) -> web.StreamResponse:
         if ask.purges:
             await self._purges.on_message(PurgeMessage(purges=ask.purges), asker)
         stream = FrameStream(request, self._pacer)
+        stream.vouching = Vouching(self._roster.signer, self._roster.swarm_time)
         try:
             await stream.open()
             await stream.waiting(self._store.recall(path))
@@ -314,6 +330,7 @@ class PeerHttp:
             told.add(page[0])
             await stream.send(PageFrame(page[1]))
         await stream.send_piece(piece, data)
+        await stream.vouch(held.metainfo, piece)
         return True
 
     def _next_on_disk(self, held: Held, piece: int) -> list[int]:

@@ -8,7 +8,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,6 +43,9 @@ UPLOAD_S = 600.0  # the origin may well be silent while a body is sent to it
 IDLE_S = 3.0  # a connection is kept so long: many servers close theirs after five seconds, in the middle of a request
 QUIET_S = 0.005  # a body that pauses so long is passed on as far as it came
 MOST_FIELD_BYTES = 64 << 10
+MOST_READ_TO_AUDIT = 1 << 20
+MOST_WHOLE_TO_AUDIT = 64 << 10  # where the origin gives no ranges, and a piece costs the whole body
+LEAST_AGE_S = 2.0  # many servers make a tag of size and modification time, in seconds
 BODILESS = ("GET", "HEAD", "OPTIONS")
 ERRORS = frozenset({500, 502, 503, 504})  # for which a stale answer may stand in (RFC 5861 section 4)
 
@@ -85,6 +88,16 @@ class Meaning:
     life: Lifetime
     age_s: float
     confirmed: Pointer | None = None  # of a 304: the stored pointer that it is about
+
+
+@dataclass(frozen=True)
+class PieceAgain:
+    """A piece asked for once more. `data` None: the origin has something else by now, or cannot give pieces.
+    `is_proof`: it says itself that these are the bytes it has always had under that validator."""
+
+    data: bytes | None = None
+    read_bytes: int = 0
+    is_proof: bool = False
 
 
 class PlainOrigin:
@@ -241,6 +254,25 @@ class PlainOrigin:
                 async for frame in self._body(pointer, answer, body):
                     yield frame
         yield EndFrame()
+
+    async def piece(self, pointer: Pointer, offset: int, length: int) -> PieceAgain:
+        """Bytes of the body that a pointer names, asked for anew. OriginUnreachable."""
+        end = offset + length - 1
+        fields = (*fields_of(pointer.variant), ("Range", f"bytes={offset}-{end}"))
+        answer = await self.request("GET", pointer.path, fields, Reason.AUDIT)
+        async with answer:
+            stated, _, total = answer.headers.get("Content-Range", "").partition("/")
+            is_part = answer.status == HTTPStatus.PARTIAL_CONTENT and stated == f"bytes {offset}-{end}"
+            is_part = is_part and pointer.size in (None, int(total) if total.isdecimal() else None)
+            is_whole = answer.status == HTTPStatus.OK and answer.content_length == pointer.size is not None
+            is_whole = is_whole and (pointer.size or 0) <= MOST_WHOLE_TO_AUDIT
+            if not (is_part or is_whole) or not _is_same(pointer, answer.headers):
+                return PieceAgain()
+            data = bytearray()
+            while (chunk := await self._read(answer)) and len(data) <= MOST_READ_TO_AUDIT:
+                data += chunk
+        wanted = bytes(data[offset : end + 1] if is_whole else data)
+        return PieceAgain(wanted if len(wanted) == length else None, len(data), _is_proof(pointer))
 
     def _next_sequence(self, after: int) -> int:
         self._sequence = max(self._sequence + 1, int(self._swarm_time() * 1000), after + 1)
@@ -553,6 +585,23 @@ def _validator(headers: Fields, length: int | None, now: float) -> str:
     if modified and length is not None:
         return f"{modified} {tag or ''}"
     return f"generation {now:.6f} {time.monotonic_ns()}"
+
+
+def _is_same(pointer: Pointer, headers: Mapping[str, str]) -> bool:
+    """Whether an answer can be about the very body that the pointer names. Two codings of one resource are two bodies,
+    though some servers give them one validator."""
+    names = ("ETag", "Last-Modified", "Content-Encoding")
+    return all(headers.get(name) == pointer.header(name.lower()) for name in names)
+
+
+def _is_proof(pointer: Pointer) -> bool:
+    """Whether other bytes under these validators cannot be the origin's: a strong tag (RFC 9110 section 8.8.1), and not
+    of a moment in which the body may have changed twice (section 8.8.2.2)."""
+    tag, modified = validators(pointer.headers)
+    if tag is None or tag.startswith("W/"):
+        return False
+    modified_at = parse_http_date(modified or "")
+    return modified_at is None or pointer.made - modified_at >= LEAST_AGE_S
 
 
 def _born(headers: Fields, now: float) -> float:

@@ -126,6 +126,13 @@ class Pointers:
         """The path no longer means a version that is itself being dropped."""
         self._drop(path, self._naming(path, version), retire=False)
 
+    def forget_signed_by(self, signer: str) -> None:
+        """That edge's word is worth nothing any more."""
+        for variants in list(self._known.values()):
+            gone = [known for known in variants if known.trust != "signed" and known.signed.signer == signer]
+            if gone:
+                self._drop(gone[0].path, gone, retire=False)
+
     def _naming(self, path: Path, version: bytes | None) -> list[Known]:
         return [known for known in self._known.get(path.key, ()) if known.pointer.version == version]
 

@@ -25,7 +25,7 @@ from swarm.cache_status import Forwarded
 from swarm.errors import OriginUnreachable, RemoteError, Unreachable
 from swarm.headers import Headers
 from swarm.headers import first as first_of
-from swarm.ladder import ORIGIN, holder_rungs, pointer_rungs
+from swarm.ladder import HOMES_TRIED, ORIGIN, holder_rungs, pointer_rungs
 from swarm.metainfo import Pointer, open_pointer
 from swarm.names import Path
 from swarm.placement import SMALL_BYTES
@@ -379,8 +379,11 @@ class Resolver:
             if known is not None:
                 return known
         question, first = self._join(path, fields, of)
-        found = await question.result(mine=first)
-        assert found is not None
+        stands_in = self._stand_in(path, fields)
+        found = await question.result(mine=first, within_s=PATIENCE_S if stands_in is not None else None)
+        if found is None:
+            assert stands_in is not None
+            return stands_in
         if not first and not (self._suits(found, fields) and self._may_share(found)):
             raise Unshared(path.target)
         return found
@@ -388,15 +391,21 @@ class Resolver:
     async def _ask_edges(
         self, path: Path, fields: Fields, steps: list[tuple[str, Role]], lost: set[str]
     ) -> Known | None:
-        """The first edge that knows. Refusals may name others; each is asked once."""
+        """The first edge that knows. Refusals may name others; each is asked once. That a pointer past its lifetime is
+        the best there is, for the origin does not answer, is not believed of one edge alone: it may be replayed."""
         asked: set[str] = set()
+        late = 0
         while steps:
             node, role = steps.pop(0)
             if node in asked or node == self._roster.me:
                 continue
             asked.add(node)
             try:
-                return await self._ask_edge(path, fields, node, role, tuple(sorted(lost)))
+                known = await self._ask_edge(path, fields, node, role, tuple(sorted(lost)))
+                late += self._is_late(known)
+                if role is Role.HOLDER or not self._is_late(known) or late >= HOMES_TRIED:
+                    return known
+                lost.add(node)
             except _Refused as refused:
                 if refused.why is Why.NOT_HOME:
                     steps[:0] = [(other, role) for other in refused.named]
@@ -408,6 +417,10 @@ class Resolver:
                 self._fills.on_rejected(node, error)
                 lost.add(node)
         return None
+
+    def _is_late(self, known: Known) -> bool:
+        """Whether an edge that asked the origin, as homes do, would have brought something newer."""
+        return known.age_s(time.monotonic()) >= known.pointer.ttl_s + CLOCK_SLACK_S
 
     async def _ask_edge(self, path: Path, fields: Fields, node: str, role: Role, lost: tuple[str, ...]) -> Known:
         peer = self._roster.peer(node)
@@ -650,7 +663,7 @@ class Resolver:
             return False
         if pointer.size is not None and pointer.size > ask.inline_bytes:
             return False
-        if self._in_runs(known):
+        if self._in_runs(known) or (node != ORIGIN and self._fills.is_contested(pointer.version)):
             return False
         held = self._store.hold(path, pointer, known.trust)
         if held.complete:

@@ -39,10 +39,13 @@ class Roster:
         self.refused = False  # the tracker does not accept our secret, or we not its
         self.claim_at = 0.0  # swarm's clock: since when this edge's homes are what they are
         self.on_view: Callable[[], None] = lambda: None  # told of every view that comes
+        self.is_banned: Callable[[bytes], bool] = lambda key: False
+        self.banned: dict[str, Peer] = {}  # members that the view leaves out
+        self._members: tuple[Member, ...] = ()
         self._edges: tuple[Edge, ...] = ()
         self._zones: dict[str, tuple[Edge, ...]] = {}
         self._previous: dict[str, tuple[Edge, ...]] = {}
-        self.check = checker(self._key_of)
+        self.check = checker(self.key_of)
         self._ranked = lru_cache(maxsize=PLACED_PATHS)(self._rank)
         self._first_zone = lru_cache(maxsize=PLACED_PATHS)(first_zone)
 
@@ -57,7 +60,7 @@ class Roster:
         """The wall clock of the swarm: ours, corrected by the offset measured at each announcement."""
         return time.time() + (self.offset_s or 0.0)
 
-    def _key_of(self, node: str) -> bytes | None:
+    def key_of(self, node: str) -> bytes | None:
         if node == self.me:
             return self.signer.public
         peer = self.view.peers.get(node)
@@ -133,6 +136,9 @@ class Roster:
                 log.warning("left a member out of the view: %s", error)
                 continue
             peers[peer.node] = peer
+        self._members = tuple(members)
+        self.banned = {node: peer for node, peer in peers.items() if node != self.me and self.is_banned(peer.key)}
+        peers = {node: peer for node, peer in peers.items() if node not in self.banned}
         self._tell_changes(peers)
         self.view = View(generation, peers)
         edges = self.view.edges()
@@ -142,6 +148,10 @@ class Roster:
                 self._previous = self._zones
             self._edges, self._zones, self.claim_at = edges, _by_zone(edges), now
         self.on_view()
+
+    def judge_again(self) -> None:
+        """A ban began or ended: the same view, with or without that member."""
+        self.take_view(self.view.generation, self._members)
 
     def _tell_changes(self, peers: dict[str, Peer]) -> None:
         before = self.view.peers
@@ -170,6 +180,7 @@ class Roster:
         for peer in self.others():
             away = self.health.state(peer.node, now) is not Link.OK
             counts[PeerState.SUSPECT if away else PeerState.ALIVE] += 1
+        counts[PeerState.BANNED] = len(self.banned)
         if self.refused:
             counts[PeerState.REFUSED] += 1
         return counts

@@ -33,6 +33,7 @@ def page(status: Mapping[str, Any]) -> str:
         + (_bars(status["origin_bytes"]) if status["origin_bytes"] else "<p>nothing yet</p>")
         + "<h2>Other edges</h2>"
         + _peers(status["peers"])
+        + _bans(status["banned"])
         + "<h2>Latest purges</h2>"
         + _purges(status["purges"]["latest"])
         + "<h2>Under way</h2>"
@@ -76,11 +77,20 @@ def _peers(peers: Sequence[Mapping[str, Any]]) -> str:
     rows = (
         f"<tr><td>{escape(peer['node'])}</td><td>{escape(peer['address'])}</td><td>{escape(peer['zone'] or '-')}</td>"
         f"<td>{escape(peer['state'])}</td><td>{escape(peer['link'])}</td>"
-        f"<td class=n>{_size(peer['received_bytes'])}</td></tr>"
+        f"<td class=n>{_size(peer['received_bytes'])}</td><td class=n>{_size(peer['sent_bytes'])}</td></tr>"
         for peer in peers
     )
-    head = "<tr><th>node<th>address<th>zone<th>state<th>link<th>received from it</tr>"
+    head = "<tr><th>node<th>address<th>zone<th>state<th>link<th>received from it<th>sent to it</tr>"
     return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _bans(bans: Sequence[Mapping[str, Any]]) -> str:
+    """Only where there are some."""
+    told = (
+        f"<p class=bad>{escape(ban['node'])} is banned for {ban['for_s']:.0f} s: it lied, and there is evidence</p>"
+        for ban in bans
+    )
+    return "".join(told)
 
 
 def _purges(purges: Sequence[Mapping[str, Any]]) -> str:

@@ -54,6 +54,12 @@ class Health:
         """A whole, verified answer came from it."""
         self._records.pop(node, None)
 
+    def on_answered(self, node: str) -> None:
+        """It is there, and had nothing for us: no proof of a good link."""
+        record = self._records.get(node)
+        if record is not None and record.state is not Link.BROKEN:
+            record.state, record.until, record.pause_s = Link.OK, 0.0, 0.0
+
     def on_unreachable(self, node: str, now: float) -> None:
         self._pause(self._records.setdefault(node, _Record()), Link.AWAY, AWAY_S, now)
 
@@ -66,6 +72,10 @@ class Health:
         record.bad_at.clear()
         self._pause(record, Link.BROKEN, BROKEN_S, now)
         return True
+
+    def on_wrong(self, node: str, now: float) -> None:
+        """It vouched for what the origin does not bear out: no accident of a link, and not always evidence."""
+        self._pause(self._records.setdefault(node, _Record()), Link.BROKEN, BROKEN_S, now)
 
     def _pause(self, record: _Record, state: Link, bounds: tuple[float, float], now: float) -> None:
         if now < record.until and record.state in (state, Link.BROKEN):

@@ -40,6 +40,10 @@ class Signed(msgspec.Struct, frozen=True):
 CheckSignature = Callable[[bytes, Signed], None]  # (context, signed): RemoteError(SIGNATURE) if it does not verify
 
 
+class RecordsDiffer(RemoteError):
+    """Two pages, both signed as they should be, do not fit together. Whoever sent them need not be to blame."""
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """A run of at most 64 pieces and 8 MiB of one version.
 
@@ -141,9 +145,14 @@ def open_pointer(signed: Signed, check: CheckSignature) -> Pointer:
 
 
 def open_page(signed: Signed, check: CheckSignature) -> Page:
-    """Verify, then read and check the page against itself. RemoteError if anything is wrong."""
+    """Verify, then read. RemoteError if anything is wrong."""
     check(PAGE_CONTEXT, signed)
-    page = _decode(signed.body, Page)
+    return read_page(signed.body)
+
+
+def read_page(body: bytes) -> Page:
+    """Read a page and check it against itself, whoever signed it. RemoteError."""
+    page = _decode(body, Page)
     if len(page.version) != VERSION_BYTES or len(page.digests) % DIGEST_BYTES:
         raise RemoteError("page with a malformed version or digest list")
     if not LEAST_PIECE_BYTES <= page.piece_bytes <= MOST_PIECE_BYTES:
@@ -201,7 +210,7 @@ class Metainfo:
         if page.version != self.version:
             raise RemoteError("page of another version", Cause.UNEXPECTED)
         if not self._agrees(page):
-            raise RemoteError(f"two pages differ about piece {page.first_piece}", Cause.SIGNATURE)
+            raise RecordsDiffer(f"two pages differ about piece {page.first_piece}", Cause.SIGNATURE)
         is_last = page.size is not None and self._last_page() is None
         if not is_last and all(self.has_digest(piece) for piece in range(page.first_piece, page.end_piece)):
             return False
@@ -263,6 +272,13 @@ class Metainfo:
         page = self._page_of(piece)
         return (page.first_piece, self._pages[page.first_piece][1]) if page else None
 
+    def digest_of(self, piece: int) -> bytes:
+        """KeyError while no page covers it."""
+        page = self._page_of(piece)
+        if page is None:
+            raise KeyError(piece)
+        return page.told(piece)[2]
+
     def pages(self) -> Iterator[tuple[Page, Signed]]:
         for first in self._firsts:
             yield self._pages[first]
@@ -314,8 +330,9 @@ class Metainfo:
 
     def check(self, piece: int, data: bytes | memoryview) -> None:
         """RemoteError unless `data` is exactly that piece; KeyError while no page covers it."""
-        page = self._page_of(piece)
-        if page is None:
-            raise KeyError(piece)
-        if hashlib.sha256(data).digest() != page.told(piece)[2]:
+        self.check_digest(piece, hashlib.sha256(data).digest())
+
+    def check_digest(self, piece: int, digest: bytes) -> None:
+        """The same, for who knows the SHA-256 of the data already."""
+        if digest != self.digest_of(piece):
             raise RemoteError(f"piece {piece} of {self.version.hex()[:8]} does not match its digest", Cause.DIGEST)

@@ -23,6 +23,7 @@ FRAMES_TYPE = "application/vnd.starling.frames"
 MESSAGE_TYPE = "application/msgpack"
 MOST_ASK_BYTES = 256 << 10
 MOST_FRAME_BYTES = MOST_PIECE_BYTES + 64
+MOST_SKIPPED_BYTES = 4 << 20  # of one stream, in kinds that only newer edges know
 ALL_BYTES = 1 << 62  # `inline_bytes` of an asker that wants the whole body behind the pointer
 HEAD = struct.Struct(">BI")
 PIECE_HEAD = struct.Struct(">I")
@@ -96,6 +97,7 @@ class FrameKind(IntEnum):
     REFUSED = 5
     WAIT = 6
     END = 7
+    SENT = 8
 
 
 class UnchangedFrame(msgspec.Struct, frozen=True):
@@ -134,10 +136,16 @@ class WaitFrame(msgspec.Struct, frozen=True):
 
 
 class EndFrame(msgspec.Struct, frozen=True):
-    """Nothing more comes. Later also the sender's signature over the digests of what it sent."""
+    """Nothing more comes."""
 
 
-Frame = PointerFrame | UnchangedFrame | PageFrame | PieceFrame | RefusedFrame | WaitFrame | EndFrame
+class SentFrame(msgspec.Struct, frozen=True):
+    """What the sender states of the pieces it sent since the last such frame (`swarm/evidence.py`)."""
+
+    signed: Signed
+
+
+Frame = PointerFrame | UnchangedFrame | PageFrame | PieceFrame | RefusedFrame | WaitFrame | EndFrame | SentFrame
 
 _KINDS: dict[int, type[msgspec.Struct]] = {
     FrameKind.POINTER: PointerFrame,
@@ -146,6 +154,7 @@ _KINDS: dict[int, type[msgspec.Struct]] = {
     FrameKind.REFUSED: RefusedFrame,
     FrameKind.WAIT: WaitFrame,
     FrameKind.END: EndFrame,
+    FrameKind.SENT: SentFrame,
 }
 _NUMBERS = {kind: FrameKind(number) for number, kind in _KINDS.items()}
 
@@ -189,6 +198,7 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._skipped_bytes = 0
         self.ended = False
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -229,6 +239,9 @@ class FrameReader:
     def _message(self, kind: int, begin: int, end: int) -> Frame | None:
         message = _KINDS.get(kind)
         if message is None:
+            self._skipped_bytes += end - begin + HEAD.size
+            if self._skipped_bytes > MOST_SKIPPED_BYTES:
+                raise RemoteError(f"{self._skipped_bytes} bytes of frames of unknown kinds", Cause.UNEXPECTED)
             return None
         frame: Frame = decode_message(bytes(self._buffer[begin:end]), message)  # type: ignore[assignment]
         if isinstance(frame, RefusedFrame):

@@ -183,6 +183,9 @@ class Origin:
             while True:
                 request = Request(self, await reader.readuntil(b"\r\n\r\n"), writer)
                 await reader.readexactly(int(request.headers.get("content-length", 0)))
+                if request.headers.get("starling-reason") == "audit":
+                    await request.begin({"Content-Length": "0"}, 404)  # they come by chance: tests count without them
+                    continue
                 self.hits[request.target] += 1
                 self.asked.append(request)
                 await self.behaviours[request.target.partition("?")[0]](request)

@@ -23,6 +23,7 @@ def test_every_viewer_of_every_edge_gets_the_right_bytes(tmp_path, how):
         assert all("not a liar" in line for line in lines)
         assert not any("broken link" in line and "peer edge-2" not in line for line in _all_lines(swarm))
         assert sent_by_origin(swarm) <= 2 * sum(SIZES)
+        assert all(swarm.status(node)["banned"] == [] for node in swarm.edges)
 
 
 def _all_lines(swarm):

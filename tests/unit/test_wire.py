@@ -337,3 +337,12 @@ def test_fuzz_a_question_or_remote_error_and_nothing_else(raw):
     except RemoteError:
         return
     assert ask.wanted() >= 0
+
+
+def test_frames_that_only_newer_edges_know_are_skipped_up_to_a_bound():
+    reader = FrameReader()
+    unknown = bytes([99]) + (1 << 20).to_bytes(4, "big") + bytes(1 << 20)
+    for _ in range(3):
+        assert list(reader.feed(unknown)) == []
+    with pytest.raises(RemoteError, match="unknown kinds"):
+        list(reader.feed(unknown + unknown))
