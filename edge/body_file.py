@@ -93,7 +93,7 @@ class FileSending:
     (`resume_writing`) when these have left, and there is room again.
     """
 
-    __slots__ = ("_end", "_file", "_head", "_sock", "_transport", "at", "ready")
+    __slots__ = ("_end", "_file", "_head", "_sock", "_transport", "at", "ready", "request")
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class FileSending:
         at: int,
     ) -> None:
         self.ready = ready
+        self.request = (b"", b"")  # line and headers, for the log
         self.at = at  # bytes of the body that were sent, or given to the transport
         self._head = head  # what of it was not
         self._end = ready.body_bytes

@@ -115,7 +115,8 @@ class Connection(asyncio.Protocol):
         self._free = False
         self._front.unsent_bytes -= self._unsent_bytes
         self._front.on_lost(self)
-        self._sending = None
+        if self._sending is not None:
+            self._on_sent()
         if self._by_hand is not None:
             self._by_hand.cancel()
         if self._handler is not None:
@@ -164,7 +165,10 @@ class Connection(asyncio.Protocol):
             self._room.set_result(None)
         if self._handler is not None:
             self._handler.resume_writing()
-        self._send_on() if self._sending is not None else self._advance()
+        if self._sending is not None and self._by_hand is None:
+            self._send_on()
+        if self._sending is None:
+            self._advance()
 
     # --- requests, one at a time
 
@@ -241,12 +245,12 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def on_answered(self, *, goes_on: bool) -> None:
-        """The handler has written its answer; unless `goes_on`, it closes the connection behind it."""
+        """The handler has written its answer; unless `goes_on`, that was the last."""
         self._answering = False
         if goes_on:
             self._advance()
         else:
-            self._stop(float(self._front.config.idle_timeout))
+            self._linger(float(self._front.config.idle_timeout))
 
     def _settle(self) -> None:
         """After whatever happened: what is waited for now, and for how long?"""
@@ -307,7 +311,10 @@ class Connection(asyncio.Protocol):
             return False
         file = ready.file
         if file is not None and self._sock is not None and file.is_as_checked():
-            self._send_file(ready, file)
+            self._send_file(ready, file, line)
+            if self._sending is not None:  # counted, and told of, when it ends
+                self._used = True
+                return True
         elif (body := front.hits.body(ready)) is None:
             return False
         elif ready.body_bytes <= MOST_SMALL_BYTES:
@@ -327,11 +334,12 @@ class Connection(asyncio.Protocol):
 
     # --- bodies from files
 
-    def _send_file(self, ready: Ready, file: BodyFile) -> None:
+    def _send_file(self, ready: Ready, file: BodyFile, line: bytes) -> None:
         assert self._transport is not None
         assert self._sock is not None
         self._sending = body_file.send(self._transport, self._sock, ready, file)
         if self._sending is not None:
+            self._sending.request = (line, self._block.text if self._block is not None else b"")
             self._send_on()
 
     def _send_on(self) -> None:
@@ -341,21 +349,30 @@ class Connection(asyncio.Protocol):
             is_done = sending.go_on()
         except OSError as error:
             log.warning("%s: its file cannot be sent on: %s", sending.ready.held.path.target, error.strerror)
-            self._sending = None
             self._answering = True
             self._free = False
-            self._by_hand = asyncio.create_task(self._send_by_hand(sending.ready, sending.at))
+            self._by_hand = asyncio.create_task(self._send_by_hand(sending))
             self._by_hand.add_done_callback(self._on_sent_by_hand)
         else:
             if is_done:
-                self._sending = None
-                self._advance()
+                self._on_sent()
 
-    async def _send_by_hand(self, ready: Ready, at: int) -> None:
+    def _on_sent(self) -> None:
+        """All of it, or what the viewer took before it left."""
+        sending = self._sending
+        assert sending is not None
+        self._sending = None
+        self._front.hits.count(sending.ready, sending.at)
+        if self._front.access_log.is_on:
+            self._front.access_log.on_hit(self.address, *sending.request, sending.at)
+
+    async def _send_by_hand(self, sending: FileSending) -> None:
         """The rest of a body as the slow path would get it: from another tier, from peers, or from the origin."""
-        async for data in self._front.rest_of(ready.known, ready.held, at):
+        ready = sending.ready
+        async for data in self._front.rest_of(ready.known, ready.held, sending.at):
             assert self._transport is not None
             self._transport.write(data)
+            sending.at += len(data)
             if self._writing_paused:
                 self._room = asyncio.get_running_loop().create_future()
                 await self._room
@@ -368,6 +385,7 @@ class Connection(asyncio.Protocol):
             log.warning("a body broke off: %s", error, exc_info=None if isinstance(error, OriginUnreachable) else error)
             self.abort()
         else:
+            self._on_sent()
             self.on_answered(goes_on=True)
 
     # --- the end
@@ -402,10 +420,22 @@ class Connection(asyncio.Protocol):
         self._front.metrics.viewer_requests[Outcome.REFUSED] += 1
         self._front.access_log.on_malformed(self.address, error.status)
         self._transport.write(_refusal(error, self._front.swarm_time()))
-        self._stop(LINGER_S)
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
+        self._linger(LINGER_S)
+
+    def _linger(self, patience_s: float) -> None:
+        """That was the last answer. Read on for a while (RFC 9112 section 9.6): what is still being sent would take it
+        away from the viewer, were the connection closed at once."""
+        if self._transport is None:
+            return
+        is_busy = self._transport.get_write_buffer_size() > 0
+        self._stop(patience_s if is_busy else min(patience_s, LINGER_S))
+        if not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        if self._reading_paused:
+            self._transport.resume_reading()
+        if self._ended:
             self._transport.close()
 
     def _break_off(self, error: BadHead) -> None:
@@ -432,8 +462,10 @@ class Connection(asyncio.Protocol):
 
     def _on_deadline(self) -> None:
         assert self._transport is not None
-        if self._closing or self._transport.get_write_buffer_size():
+        if self._transport.get_write_buffer_size():
             self._drop(Dropped.SLOW)
+        elif self._closing:
+            self.abort()  # it has its answer, and does not go
         elif self._in_head:
             self._front.metrics.viewers_dropped[Dropped.NO_REQUEST] += 1
             self._refuse(BadHead("the header did not come in time", HTTPStatus.REQUEST_TIMEOUT))
@@ -498,7 +530,10 @@ class _Handler(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         finished, lost = await super().finish_response(request, resp, start_time)
         if not lost and self.transport is not None:
-            self._connection.on_answered(goes_on=bool(finished.keep_alive) and not self._close)
+            goes_on = bool(finished.keep_alive) and not self._close
+            if not goes_on:
+                self.transport = None  # the connection closes it, in its own way
+            self._connection.on_answered(goes_on=goes_on)
         return finished, lost
 
     def handle_error(

@@ -296,6 +296,15 @@ class Hits:
         data = self._store.read_all(ready.held)
         return None if data is None else (data,)
 
+    def count(self, ready: Ready, sent_bytes: int) -> None:
+        """One answer that took longer than it takes to hand it to the kernel."""
+        metrics = self._metrics
+        metrics.viewer_requests[Outcome.HIT] += 1
+        metrics.viewer_bytes[ready.source] += sent_bytes
+        metrics.hit_path.value += 1
+        metrics.viewer_ttfb.observe_at_once(1)
+        ready.held.served[ready.source] += sent_bytes
+
     def settle(self, now: float) -> None:
         """Count what was sent since the last call: once a second, and before anybody reads a metric."""
         metrics = self._metrics

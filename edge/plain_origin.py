@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from http import HTTPStatus
 
 import aiohttp
@@ -241,8 +242,12 @@ class PlainOrigin:
         body = await self._playlist(path, answer)
         if body is not None:
             meaning = _with_playlist(path, meaning, body)
-        size = answer.content_length if body is None else len(body)
-        pointer = self._pointer(path, meaning, size, answer.content_length, sequence)
+        if body is None:
+            size = answer.content_length
+            validator = _validator(meaning.headers, size, self._swarm_time())
+        else:  # what may be rewritten several times a second has its own bytes for a validator
+            size, validator = len(body), f"body {sha256(body).hexdigest()}"
+        pointer = self._pointer(path, meaning, size, validator, sequence)
         if ask.version is not None and pointer.version != ask.version:
             yield RefusedFrame(Why.UNKNOWN, detail="the origin's object has changed")
         else:
@@ -286,7 +291,7 @@ class PlainOrigin:
         meaning = self._meaning(path, HTTPStatus.NOT_MODIFIED, headers, fields, (stored,))
         if meaning is None:
             return None
-        pointer = self._pointer(path, meaning, stored.size, None, self._next_sequence(stored.sequence))
+        pointer = self._pointer(path, meaning, stored.size, "", self._next_sequence(stored.sequence))
         return PointerFrame(
             self._signer.sign(POINTER_CONTEXT, encode(pointer)), round(meaning.age_s * 1000), self.trust
         )
@@ -317,15 +322,15 @@ class PlainOrigin:
             return None
         return Meaning(status, kept, variant, life, age_s)
 
-    def _pointer(self, path: Path, meaning: Meaning, size: int | None, length: int | None, sequence: int) -> Pointer:
-        """`size`: of the body as it is stored; `length`: as the origin stated it."""
+    def _pointer(self, path: Path, meaning: Meaning, size: int | None, validator: str, sequence: int) -> Pointer:
+        """`size`: of the body as it is stored; `validator`: what tells it from others; unused if one is confirmed."""
         now, life = self._swarm_time(), meaning.life
         made = now - meaning.age_s
         ttl_s = life.ttl_s if life.storable and not life.revalidate_always else 0.0
         pointer = meaning.confirmed or Pointer(
             site=path.site,
             path=path.target,
-            version=self._version(path, meaning, size, length),
+            version=self._version(path, meaning, size, validator),
             status=meaning.status,
             headers=(),
             sequence=sequence,
@@ -344,11 +349,10 @@ class PlainOrigin:
             expires=made + ttl_s,
         )
 
-    def _version(self, path: Path, meaning: Meaning, size: int | None, length: int | None) -> bytes:
+    def _version(self, path: Path, meaning: Meaning, size: int | None, validator: str) -> bytes:
         """After a hard purge, the same validator is no proof of the same bytes."""
         purge = self._book.judge(path, 0, meaning.headers)
         purged = "" if purge is None or purge.soft else f" purged {purge.sequence}"
-        validator = _validator(meaning.headers, length, self._swarm_time())
         return version_id(path.key, meaning.variant, validator + purged, size or 0)
 
     # --- large objects, which several homes fetch together

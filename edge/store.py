@@ -502,10 +502,14 @@ class Store:
         return [(block, xxh3_64_intdigest(block)) for block in blocks]
 
     def _on_rot(self, held: Held, piece: int) -> None:
+        """That piece is held no more. A foreign origin is asked for whole bodies, or long runs: once one piece is lost,
+        all that only this disk has is fetched again, rather than all of it once for each piece that is found."""
         log.error("rot on disk: piece %d of %s is not what was written; fetching it again", piece, held.path.target)
-        held.on_disk &= ~(1 << piece)
-        held.rotten |= 1 << piece
-        held.checks.pop(piece, None)
+        lost = 1 << piece if held.trust == "signed" else held.on_disk
+        held.on_disk &= ~lost
+        held.rotten |= lost & ~held.in_memory
+        for one in pieces.each(lost):
+            held.checks.pop(one, None)
 
     # --- writing behind
 
@@ -577,6 +581,7 @@ class Store:
     def _on_written(self, held: Held, written: Iterable[int]) -> None:
         held.on_disk |= pieces.of(written)
         if not self._keeps_what_is_on_disk:
+            held.ready = None
             for piece in written:
                 if self._memory.pop((held.version, piece), None) is not None:
                     self._memory_keeper.remove((held.version, piece))

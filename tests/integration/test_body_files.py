@@ -19,6 +19,8 @@ from tests.integration.one_edge import Bed, running_bed
 BODY = bytes(range(256)) * 12_000  # 3 MB
 REQUEST = b"GET /large HTTP/1.1\r\nHost: video.example\r\n\r\n"
 FLIPPED = 1_234_567
+PIECE = 16 << 10
+MOST_IN_KERNEL = 4 << 20  # of one connection, by Linux's tcp_wmem
 
 
 class Kernel:
@@ -45,7 +47,11 @@ class Kernel:
         return min(count, self.fails_from - at)
 
 
+ASKED: list[str] = []  # by the edge, of its origin: reasons
+
+
 async def _large(request: web.Request) -> web.Response:
+    ASKED.append(request.headers.get("Starling-Reason", ""))
     return web.Response(body=BODY, headers={"Cache-Control": "max-age=3600", "ETag": '"1"'})
 
 
@@ -151,10 +157,12 @@ def test_a_file_that_fails_on_the_way_costs_the_viewer_nothing(warm: Bed, kernel
     assert bodies(warm.run(ask(warm, REQUEST, REQUEST)), 2) == [BODY, BODY]
 
 
-def test_a_file_that_was_cut_short_costs_the_viewer_nothing(warm: Bed, tmp_path: Path) -> None:
-    os.truncate(next(tmp_path.glob(f"objects/*/{held(warm).version.hex()}.data")), len(BODY) // 2)
+def test_a_file_that_was_cut_short_costs_the_viewer_nothing_and_the_origin_one_body(warm: Bed, tmp_path: Path) -> None:
+    ASKED.clear()
+    os.truncate(next(tmp_path.glob(f"objects/*/{held(warm).version.hex()}.data")), PIECE)
     for _ in range(5):
         assert bodies(warm.run(ask(warm, REQUEST)), 1) == [BODY]
+    assert len(ASKED) <= 1
 
 
 def test_what_somebody_wrote_into_a_file_is_never_sent(warm: Bed, kernel: Kernel, tmp_path: Path) -> None:
@@ -175,3 +183,50 @@ def test_bytes_are_counted_as_they_are_told(warm: Bed) -> None:
     edge.hits.settle(0.0)
     after = sum(edge.metrics.viewer_bytes[source] for source in (Source.MEMORY, Source.DISK))
     assert sum(map(len, bodies(answers, 3))) == after - before
+
+
+def test_of_a_body_that_its_viewer_did_not_want_only_what_was_sent_is_counted(warm: Bed) -> None:
+    edge = warm.edges[0]
+    edge.hits.settle(0.0)
+    sources, many = (Source.MEMORY, Source.DISK), REQUEST * 20
+
+    async def leave() -> None:
+        front = edge._front
+        assert front is not None
+        assert front._listener is not None
+        loop = asyncio.get_running_loop()
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, front._listener.getsockname())
+            await loop.sock_sendall(sock, many)
+            await loop.sock_recv(sock, 1000)
+        while front.connections:
+            await asyncio.sleep(0)
+
+    before = sum(edge.metrics.viewer_bytes[source] for source in sources)
+    warm.run(leave())
+    edge.hits.settle(0.0)
+    after = sum(edge.metrics.viewer_bytes[source] for source in sources)
+    assert 0 < after - before <= 2 * MOST_IN_KERNEL + len(BODY) < 20 * len(BODY)
+
+
+def test_the_last_answer_is_not_lost_to_what_is_sent_behind_its_request(warm: Bed) -> None:
+    closing = b"GET /large HTTP/1.1\r\nHost: video.example\r\nConnection: close\r\n\r\n"
+
+    async def ask_and_send_on() -> bytes:
+        front = warm.edges[0]._front
+        assert front is not None
+        assert front._listener is not None
+        loop = asyncio.get_running_loop()
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, front._listener.getsockname())
+            await loop.sock_sendall(sock, closing)
+            received = bytearray(await loop.sock_recv(sock, 1000))
+            await loop.sock_sendall(sock, REQUEST)
+            while data := await loop.sock_recv(sock, 1 << 16):
+                received += data
+                await loop.sock_sendall(sock, b"more")
+            return bytes(received)
+
+    assert bodies(warm.run(ask_and_send_on()), 1) == [BODY]
